@@ -33,6 +33,9 @@ const (
 	Postgres Kind = "postgres"
 )
 
+// DaemonRole is PostgreSQL's role under which omnid works: it owns no table and cannot bypass row-level security.
+const DaemonRole = "omni_daemon"
+
 // Dialect is what a driver's package (sqlite, postgres) tells of its kind.
 type Dialect struct {
 	Kind Kind
@@ -40,6 +43,15 @@ type Dialect struct {
 	Translate func(error) *omni.Error
 	// Retryable says that the same transaction may succeed if it is simply run again.
 	Retryable func(error) bool
+	// Lost says that the connection broke. Unless that happened during the commit, the transaction is run again on
+	// another one; nil is never.
+	Lost func(error) bool
+	// Bind prepares a statement with $1 placeholders for the driver and checks that it has as many as args; nil leaves
+	// the statement as it is.
+	Bind func(query string, args int) (string, error)
+	// Owner opens a pool, for one connection at a time, whose user owns the schema: migrations run on it. nil is the
+	// writer's pool.
+	Owner func(ctx context.Context) (*sql.DB, error)
 	// Enter prepares a new transaction for its scope; nil does nothing.
 	Enter func(ctx context.Context, tx *sql.Tx, s Scope) error
 }
@@ -67,6 +79,7 @@ type DB struct {
 	reader  *sql.DB
 	writer  *sql.DB
 	now     func() time.Time
+	signals signals
 }
 
 // New joins the pools that a driver's package has opened; reader and writer may be the same pool. now is the clock of
@@ -81,8 +94,23 @@ func (db *DB) Name() Name { return db.name }
 // Kind tells its kind of SQL.
 func (db *DB) Kind() Kind { return db.dialect.Kind }
 
-// Writer gives the pool that migrations run on.
+// Writer gives the pool of those who write.
 func (db *DB) Writer() *sql.DB { return db.writer }
+
+// Owner gives a pool whose user owns the schema, for migrations, and what to call when done with it.
+func (db *DB) Owner(ctx context.Context) (*sql.DB, func() error, error) {
+	if db.dialect.Owner == nil {
+		return db.writer, func() error { return nil }, nil
+	}
+	pool, err := db.dialect.Owner(ctx)
+	if err != nil {
+		return nil, nil, db.translate(err)
+	}
+	return pool, pool.Close, nil
+}
+
+// Translate turns a driver's error into an *omni.Error, as Read and Write do; for work outside of a transaction.
+func (db *DB) Translate(err error) error { return db.translate(err) }
 
 // Close closes both pools.
 func (db *DB) Close() error {
@@ -119,14 +147,33 @@ func (db *DB) run(ctx context.Context, pool *sql.DB, opts *sql.TxOptions, s Scop
 	}
 	var err error
 	for attempt := range attempts {
-		if err = db.once(ctx, pool, opts, s, fn); err == nil || !db.dialect.Retryable(err) {
-			break
+		var committing bool
+		if committing, err = db.once(ctx, pool, opts, s, fn); err == nil {
+			return nil
 		}
-		if wait(ctx, attempt) != nil {
+		if !db.again(err, committing) || wait(ctx, attempt) != nil {
 			break
 		}
 	}
-	return db.translate(err)
+	return db.inContext(ctx, db.translate(err))
+}
+
+// again says whether a failed transaction is worth another run.
+func (db *DB) again(err error, committing bool) bool {
+	if db.dialect.Retryable(err) {
+		return true
+	}
+	return !committing && db.dialect.Lost != nil && db.dialect.Lost(err)
+}
+
+// inContext lets an error that the end of ctx has caused say so, whatever the driver made of it.
+func (db *DB) inContext(ctx context.Context, err error) error {
+	cause := ctx.Err()
+	if cause == nil || errors.Is(err, cause) || omni.CodeOf(err) != omni.CodeUnavailable && omni.CodeOf(err) != omni.CodeInternal {
+		return err
+	}
+	return omni.Errorf(omni.CodeUnavailable, "the work on the database %s was given up: its time was over or the caller has gone", db.name).
+		WithCause(errors.Join(cause, err))
 }
 
 // wait sleeps a random part of 2^attempt ms, so that those who collided do not meet again.
@@ -142,10 +189,12 @@ func wait(ctx context.Context, attempt int) error {
 	}
 }
 
-func (db *DB) once(ctx context.Context, pool *sql.DB, opts *sql.TxOptions, s Scope, fn func(context.Context, *Tx) error) (err error) {
+// once runs fn in one transaction. committing tells that an error came from the commit, so that what became of the
+// transaction may be unknown.
+func (db *DB) once(ctx context.Context, pool *sql.DB, opts *sql.TxOptions, s Scope, fn func(context.Context, *Tx) error) (committing bool, err error) {
 	raw, err := pool.BeginTx(ctx, opts)
 	if err != nil {
-		return err
+		return false, err
 	}
 	done := false
 	defer func() {
@@ -155,21 +204,24 @@ func (db *DB) once(ctx context.Context, pool *sql.DB, opts *sql.TxOptions, s Sco
 	}()
 	if db.dialect.Enter != nil {
 		if err := db.dialect.Enter(ctx, raw, s); err != nil {
-			return err
+			return false, err
 		}
 	}
 	tx := &Tx{raw: raw, db: db, scope: s, now: db.now().UTC().Truncate(time.Microsecond)}
 	if err := fn(ctx, tx); err != nil {
-		return err
+		return false, err
+	}
+	if err := tx.flush(ctx); err != nil {
+		return false, err
 	}
 	done = true
 	if err := raw.Commit(); err != nil {
-		return err
+		return true, err
 	}
 	for _, hook := range tx.committed {
 		hook()
 	}
-	return nil
+	return false, nil
 }
 
 // translate turns a driver's error into an *omni.Error; any other error stays as it is.

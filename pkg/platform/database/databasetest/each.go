@@ -1,0 +1,120 @@
+package databasetest
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/omnicloud/omnicloud/migrations"
+	"github.com/omnicloud/omnicloud/pkg/platform/database"
+	"github.com/omnicloud/omnicloud/pkg/platform/database/migrate"
+	"github.com/omnicloud/omnicloud/pkg/platform/database/postgres"
+	"github.com/omnicloud/omnicloud/pkg/platform/database/sqlite"
+)
+
+// Each runs fn as the subtests "sqlite" and "postgres", each with a migrated, empty database called name.
+func Each(t *testing.T, name database.Name, fn func(t *testing.T, db *database.DB)) {
+	t.Helper()
+	EachAt(t, name, time.Now, fn)
+}
+
+// EachAt is Each with a clock of the test's own.
+func EachAt(t *testing.T, name database.Name, now func() time.Time, fn func(t *testing.T, db *database.DB)) {
+	t.Helper()
+	t.Run("sqlite", func(t *testing.T) { fn(t, OpenAt(t, name, now)) })
+	t.Run("postgres", func(t *testing.T) { fn(t, PostgresAt(t, name, now)) })
+}
+
+// Open gives a migrated, empty SQLite database, for tests to which the kind of database does not matter.
+func Open(t testing.TB, name database.Name) *database.DB {
+	t.Helper()
+	return OpenAt(t, name, time.Now)
+}
+
+// OpenAt is Open with a clock of the test's own.
+func OpenAt(t testing.TB, name database.Name, now func() time.Time) *database.DB {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), string(name)+".db")
+	if err := os.WriteFile(path, sqliteTemplate(t, name), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// What a power cut would do is not these tests' subject.
+	db, err := sqlite.Open(t.Context(), name, path, now, sqlite.Options{Synchronous: "OFF"})
+	return opened(t, db, err)
+}
+
+// Postgres gives a migrated, empty database on PostgreSQL.
+func Postgres(t testing.TB, name database.Name) *database.DB {
+	t.Helper()
+	return PostgresAt(t, name, time.Now)
+}
+
+// PostgresAt is Postgres with a clock of the test's own.
+func PostgresAt(t testing.TB, name database.Name, now func() time.Time) *database.DB {
+	t.Helper()
+	db, err := postgres.Open(t.Context(), name, postgresCopy(t, name), now, relaxed())
+	return opened(t, db, err)
+}
+
+// relaxed gives time to a machine that runs many tests at once.
+func relaxed() postgres.Options {
+	return postgres.Options{IdleInTransaction: 30 * time.Second, MaxConns: 10}
+}
+
+func opened(t testing.TB, db *database.DB, err error) *database.DB {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			t.Errorf("close the database %s: %v", db.Name(), err)
+		}
+	})
+	return db
+}
+
+// shared is what the tests of one program share. A test cannot be handed it, since each stands alone: so this is the one
+// global here.
+var shared struct {
+	mu     sync.Mutex
+	sqlite map[database.Name][]byte
+	server *server
+	failed error // why there is no server
+	copied map[database.Name]bool
+	count  int
+}
+
+// sqliteTemplate gives the bytes of a migrated, empty file.
+func sqliteTemplate(t testing.TB, name database.Name) []byte {
+	t.Helper()
+	shared.mu.Lock()
+	defer shared.mu.Unlock()
+	if bytes, ok := shared.sqlite[name]; ok {
+		return bytes
+	}
+	path := filepath.Join(t.TempDir(), "template.db")
+	db, err := sqlite.Open(t.Context(), name, path, time.Now, sqlite.Options{Synchronous: "OFF"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = migrate.Up(context.WithoutCancel(t.Context()), db, migrations.FS(name))
+	if closeErr := db.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		t.Fatalf("migrate the template of database %s: %v", name, err)
+	}
+	bytes, err := os.ReadFile(path) // the last connection's end has moved the log into it
+	if err != nil {
+		t.Fatal(err)
+	}
+	if shared.sqlite == nil {
+		shared.sqlite = map[database.Name][]byte{}
+	}
+	shared.sqlite[name] = bytes
+	return bytes
+}
