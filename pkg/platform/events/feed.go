@@ -1,0 +1,150 @@
+package events
+
+import (
+	"context"
+	"iter"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/omnicloud/omnicloud/pkg/platform/database"
+)
+
+// feedTopic is signalled when the feed has grown.
+const feedTopic = "event_feed"
+
+// FeedOptions tune a Feed; each zero value is its default.
+type FeedOptions struct {
+	Interval  time.Duration // between looks for what other processes have added; 1 s
+	Retention time.Duration // of events; 24 h
+	MaxItems  int64         // kept at most; 100,000
+	Logger    *slog.Logger  // nil discards
+}
+
+// Feed is a bounded history of all events, in one growing sequence, for those who watch (server-sent events).
+type Feed struct {
+	db   *database.DB
+	opts FeedOptions
+
+	mu    sync.Mutex
+	added int64 // since the last look for what to remove
+}
+
+// NewFeed makes the feed, which lives in the infra database.
+func NewFeed(infra *database.DB, opts FeedOptions) *Feed {
+	opts.Interval = positive(opts.Interval, time.Second)
+	opts.Retention = positive(opts.Retention, 24*time.Hour)
+	opts.MaxItems = positive(opts.MaxItems, 100_000)
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Feed{db: infra, opts: opts}
+}
+
+// FeedFilter says whose and which events to show.
+type FeedFilter struct {
+	Tenant string   // "" shows all, the platform's own included
+	Topics []string // what stands behind "omni." in the type, from its beginning: failover, audit, region.verdict; none means all
+}
+
+// FeedItem is an event and its place in the feed. Seq grows, with gaps.
+type FeedItem struct {
+	Seq   int64
+	Event Event
+}
+
+// pruneAfter is how many events are added before old ones are looked for.
+const pruneAfter = 1000
+
+// Consumer adds every event to the feed.
+func (f *Feed) Consumer() Consumer {
+	return Consumer{Name: "feed", Database: f.db, Handle: f.add}
+}
+
+func (f *Feed) add(ctx context.Context, tx *database.Tx, e Event) error {
+	if err := lockFeed(ctx, tx); err != nil {
+		return err
+	}
+	if err := insertFeed(ctx, tx, e); err != nil {
+		return err
+	}
+	tx.Signal(feedTopic)
+	f.mu.Lock()
+	f.added++
+	due := f.added >= pruneAfter
+	if due {
+		f.added = 0
+	}
+	f.mu.Unlock()
+	if !due {
+		return nil
+	}
+	return pruneFeed(ctx, tx, tx.Now().Add(-f.opts.Retention), f.opts.MaxItems)
+}
+
+// feedPage is how many events are read at once.
+const feedPage = 200
+
+// Subscribe gives the events behind after, the oldest first, and then each new one as it comes, until ctx ends or the
+// caller breaks off. A negative after starts with the next new event. When what follows after has been removed already, it
+// starts with the oldest that is left; so it does when after lies ahead of the feed, as after a restore. A database that
+// does not answer is waited for; any other error is given and ends it.
+func (f *Feed) Subscribe(ctx context.Context, filter FeedFilter, after int64) iter.Seq2[FeedItem, error] {
+	return func(yield func(FeedItem, error) bool) {
+		wake, stop := f.db.Watch(feedTopic)
+		defer stop()
+		started := false
+		for ctx.Err() == nil {
+			if !started {
+				from, err := f.start(ctx, after)
+				if err == nil {
+					after, started = from, true
+				} else if !f.bearable(ctx, err) {
+					yield(FeedItem{}, err)
+					return
+				}
+			}
+			if started {
+				next, full, err := f.page(ctx, filter, after, yield)
+				after = next
+				switch {
+				case err == errStopped: //nolint:errorlint // never wrapped
+					return
+				case err != nil && !f.bearable(ctx, err):
+					if ctx.Err() == nil {
+						yield(FeedItem{}, err)
+					}
+					return
+				case full:
+					continue
+				}
+			}
+			f.wait(ctx, wake)
+		}
+	}
+}
+
+func (f *Feed) wait(ctx context.Context, wake <-chan struct{}) {
+	timer := time.NewTimer(f.opts.Interval)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-wake:
+	case <-timer.C:
+	}
+}
+
+// shown says whether the filter lets a type through.
+func (f FeedFilter) shown(typ string) bool {
+	if len(f.Topics) == 0 {
+		return true
+	}
+	rest, ours := strings.CutPrefix(typ, "omni.")
+	for _, topic := range f.Topics {
+		if ours && (rest == topic || strings.HasPrefix(rest, topic+".")) {
+			return true
+		}
+	}
+	return false
+}
