@@ -1,0 +1,138 @@
+package auth
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/omnicloud/omnicloud/pkg/omni"
+	"github.com/omnicloud/omnicloud/pkg/platform/database"
+)
+
+// AdminName is the name of the key that the first start makes.
+const AdminName = "admin"
+
+// adminOverlap is how long the earlier tokens of "admin" stay valid when a start had to make another one: several replicas
+// on one database, each with a data directory of its own, must not lock each other's operator out while they start.
+const adminOverlap = 24 * time.Hour
+
+// EnsureAdmin sees to it that whoever can read the file at path (mode 0600) can use the API:
+//
+//   - there is no key "admin" yet: it is made, with the role platform-admin, and its token is written there;
+//   - the key is there and the file opens it: nothing is done;
+//   - the key is there and the file is lost, or opens nothing: the token cannot be read back, so the key is rotated, the new token is
+//     written, and the earlier ones end after a day;
+//   - the key was revoked, and another platform-admin key is there: that was somebody's decision, and nothing is done.
+//
+// It first checks the pepper: with another one than the stored keys were made with it is CodeRefused.
+func (s *Service) EnsureAdmin(ctx context.Context, path string) error {
+	ctx = omni.WithRequest(ctx, omni.Request{Identity: omni.System("auth")})
+	if err := s.checkPepper(ctx); err != nil {
+		return err
+	}
+	works, err := s.tokenWorks(ctx, path)
+	if err != nil || works {
+		return err
+	}
+	made, wrote, err := s.adminToken(ctx)
+	if omni.Is(err, omni.CodeConflict) { // another replica has made it just now
+		made, wrote, err = s.adminToken(ctx)
+	}
+	if err != nil || !wrote {
+		return err
+	}
+	// A crash before this line leaves a token that nobody has seen: the next start rotates it.
+	if err := replace(path, []byte(made.Token+"\n")); err != nil {
+		return fmt.Errorf("write the token of the key %s to %s: %w", AdminName, path, err)
+	}
+	return nil
+}
+
+// tokenWorks says whether the file holds a token that opens something.
+func (s *Service) tokenWorks(ctx context.Context, path string) (bool, error) {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return false, nil
+	case err != nil:
+		return false, err
+	case !info.Mode().IsRegular() || info.Size() > maxPepper:
+		return false, omni.Errorf(omni.CodeRefused, "%s is not the file of a token", path).WithHint("move it away: a new one will be written")
+	}
+	raw, err := os.ReadFile(path) //nolint:gosec // the operator's own data directory
+	if err != nil {
+		return false, err
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		s.log.WarnContext(ctx, "the file of the admin token can be read by others; its mode is set to 0600", slog.String("path", path))
+		if err := os.Chmod(path, 0o600); err != nil {
+			return false, err
+		}
+	}
+	_, err = s.Authenticate(ctx, string(bytes.TrimSpace(raw)))
+	if omni.Is(err, omni.CodeUnauthorized) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// adminToken makes or rotates the key; wrote is false when it was revoked on purpose.
+func (s *Service) adminToken(ctx context.Context) (made NewKey, wrote bool, err error) {
+	err = s.write(ctx, func(ctx context.Context, tx *database.Tx) error {
+		k, found, err := selectNamed(ctx, tx, "", AdminName)
+		if err != nil {
+			return err
+		}
+		alive := !found || k.ExpiresAt == nil || tx.Now().Before(*k.ExpiresAt)
+		switch {
+		case found && alive:
+			s.log.WarnContext(ctx, "the file of the admin token is missing or opens nothing: the key was rotated; earlier tokens end after a day")
+			made, err = s.rotate(ctx, tx, k, adminOverlap)
+		case found:
+			if err := s.revoke(ctx, tx, k); err != nil {
+				return err
+			}
+			made, err = s.create(ctx, tx, KeySpec{Name: AdminName, Roles: []string{PlatformAdmin}})
+		default:
+			others, err := s.otherAdmins(ctx, tx)
+			if err != nil || others {
+				return err
+			}
+			made, err = s.create(ctx, tx, KeySpec{Name: AdminName, Roles: []string{PlatformAdmin}})
+			wrote = err == nil
+			return err
+		}
+		wrote = err == nil
+		return err
+	})
+	return made, wrote, err
+}
+
+func (s *Service) otherAdmins(ctx context.Context, tx *database.Tx) (bool, error) {
+	err := s.notLast(ctx, tx, Key{})
+	if omni.Is(err, omni.CodeRefused) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// checkPepper compares this replica's pepper with that of the stored keys.
+func (s *Service) checkPepper(ctx context.Context) error {
+	return s.write(ctx, func(ctx context.Context, tx *database.Tx) error {
+		stored, err := claimPepper(ctx, tx, fingerprint(s.pepper))
+		if err != nil {
+			return err
+		}
+		if stored != fingerprint(s.pepper) {
+			return omni.Errorf(omni.CodeRefused, "the API keys of this database were made with another pepper, so none of them would work").
+				WithHint("copy auth.pepper from the data directory of the replica that started first; if it is lost, every key is: " +
+					"empty the tables auth_pepper, api_key_secrets and api_keys of the tenants database, and start again")
+		}
+		return nil
+	})
+}
