@@ -15,6 +15,8 @@ const (
 	DefaultMaxTargets = 200_000
 	// remembered is how many (run, step) of one placement are known to have had their effect; older ones are forgotten.
 	remembered = 32
+	// maxAttempts is how many unfinished (run, step) of one placement have their attempts counted.
+	maxAttempts = 256
 )
 
 // Options sets up a Driver.
@@ -118,6 +120,9 @@ func (d *Driver) Do(ctx context.Context, c provider.Call) error {
 	if slices.Contains(p.done, w) {
 		return nil
 	}
+	if len(p.attempts) >= maxAttempts {
+		clear(p.attempts)
+	}
 	p.attempts[w]++
 	if p.attempts[w] <= conf.failFirst {
 		return failure(c.Action, "this attempt fails, as failFirst says")
@@ -142,7 +147,9 @@ func (p *placement) apply(w work, epoch int64) {
 		p.role = role
 	}
 	delete(p.attempts, w)
-	p.done = keep(p.done, w)
+	if w.run != "" { // without a run there is no key, and each call is one of its own
+		p.done = keep(p.done, w)
+	}
 	p.effects = keep(p.effects, Effect{Action: w.action, Run: w.run, Step: w.step, Epoch: epoch})
 }
 
