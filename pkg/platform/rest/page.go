@@ -14,7 +14,9 @@ type PageParams struct {
 }
 
 // Request gives what the stores take.
-func (p PageParams) Request() omni.PageRequest { return omni.PageRequest{Limit: p.Limit, After: p.After} }
+func (p PageParams) Request() omni.PageRequest {
+	return omni.PageRequest{Limit: p.Limit, After: p.After}
+}
 
 // ListOutput answers with a page.
 type ListOutput[T any] struct {
