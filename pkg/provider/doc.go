@@ -2,7 +2,8 @@
 // Driver asks one placement how it is (check) and tells it what to become (promote, demote, fence, start, stop).
 //
 // It owns the words of that seam: Action, Target, Call, State, Driver, the two answers that are not failures
-// (ErrNotSupported, ErrStaleEpoch), and the Registry that finds a driver by its name. Each driver is a package below:
+// (ErrNotSupported, ErrStaleEpoch), the Registry that finds a driver by its name, and what several drivers and probes share: Settings
+// reads a config, Runner runs programs within bounds, Tail and Clean make what a target says fit to be kept. Each driver is a package below:
 // exec runs a program, http calls an agent, sim is a world in memory. providertest holds the contract that every
 // driver keeps:
 //

@@ -8,7 +8,7 @@
 //
 // check prints one JSON line besides. The whole contract is in docs/drivers.md.
 //
-// It owns the life of these processes: how many run at once, what they may see of omnid (PATH and nothing else), how long they
-// may take (then their whole process group is killed), and how much of their output is kept. It never runs a shell, and
+// It owns what these programs are told and what their answers mean: how many run at once, and what they may see of omnid (PATH and
+// nothing else). provider.Runner bounds how long they take and how much of their output is kept. It never runs a shell, and
 // never interprets what an action prints.
 package exec

@@ -39,7 +39,7 @@ type Options struct {
 // Driver runs a program for each action.
 type Driver struct {
 	path   string
-	runner *Runner
+	runner *provider.Runner
 }
 
 // New makes a Driver.
@@ -47,7 +47,7 @@ func New(opts Options) *Driver {
 	if opts.Parallel <= 0 {
 		opts.Parallel = DefaultParallel
 	}
-	return &Driver{path: opts.Path, runner: NewRunner(opts.Parallel)}
+	return &Driver{path: opts.Path, runner: provider.NewRunner(opts.Parallel)}
 }
 
 // settings is what a placement's config says.
@@ -112,12 +112,12 @@ func (d *Driver) Do(ctx context.Context, c provider.Call) error {
 }
 
 // run runs the program for one action and turns its exit code into an error.
-func (d *Driver) run(ctx context.Context, c provider.Call) (Result, error) {
+func (d *Driver) run(ctx context.Context, c provider.Call) (provider.Exit, error) {
 	conf, s := read(c.Target.Config)
 	if err := s.Err("exec"); err != nil {
-		return Result{}, err
+		return provider.Exit{}, err
 	}
-	res, err := d.runner.Run(ctx, Command{
+	res, err := d.runner.Run(ctx, provider.Program{
 		Argv:    append(slices.Clone(conf.argv), string(c.Action)),
 		Env:     d.environment(conf.env, c),
 		Timeout: conf.timeout,
@@ -140,7 +140,7 @@ func (d *Driver) run(ctx context.Context, c provider.Call) (Result, error) {
 }
 
 // said adds the last lines of what the program said to err.
-func said(err error, res Result) error {
+func said(err error, res provider.Exit) error {
 	if res.Text == "" {
 		return err
 	}
@@ -148,7 +148,7 @@ func said(err error, res Result) error {
 }
 
 // failed makes the error of a process that did not do what it should, with the last lines of what it said.
-func failed(res Result, format string, args ...any) error {
+func failed(res provider.Exit, format string, args ...any) error {
 	what := fmt.Sprintf(format, args...)
 	if res.Text == "" {
 		return omni.Errorf(omni.CodeUnavailable, "%s, and said nothing", what)

@@ -1,4 +1,4 @@
-package exec
+package provider
 
 import (
 	"bytes"
@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/omnicloud/omnicloud/pkg/omni"
-	"github.com/omnicloud/omnicloud/pkg/provider"
 )
 
 // grace is how long output is still read after a process has ended or was killed: something that it left running may hold
@@ -24,42 +23,42 @@ type Runner struct{ slots chan struct{} }
 // NewRunner makes a Runner for at most parallel processes at a time.
 func NewRunner(parallel int) *Runner { return &Runner{slots: make(chan struct{}, parallel)} }
 
-// Command is what to run.
-type Command struct {
+// Program is what to run.
+type Program struct {
 	Argv    []string      // the program, looked up in omnid's PATH when it has no slash, and its arguments
 	Env     []string      // the whole environment
 	Timeout time.Duration // counted from the start of the process, not from its wait for a slot
 }
 
-// Result is how a process ended.
-type Result struct {
+// Exit is how a process ended.
+type Exit struct {
 	Code     int            // its exit code; -1 when it was killed
 	Signal   syscall.Signal // what killed it, 0 when it ended by itself
 	TimedOut bool           // it was killed at its timeout
-	Stdout   []byte         // the beginning, at most provider.MaxState+1 bytes
+	Stdout   []byte         // the beginning, at most MaxState+1 bytes
 	Text     string         // the last lines of stderr, or of stdout if there was nothing on stderr
 }
 
-// Run waits for a slot, runs the command, and returns how it ended. Errors are CodeUnavailable: it could not be started, or ctx ended
+// Run waits for a slot, runs the program, and returns how it ended. Errors are CodeUnavailable: it could not be started, or ctx ended
 // (also then its process group is killed before Run returns).
-func (r *Runner) Run(ctx context.Context, c Command) (Result, error) {
+func (r *Runner) Run(ctx context.Context, p Program) (Exit, error) {
 	select {
 	case r.slots <- struct{}{}:
 		defer func() { <-r.slots }()
 	case <-ctx.Done():
-		return Result{}, omni.Errorf(omni.CodeUnavailable, "gave up waiting for one of %d places to run %s: %w", cap(r.slots), c.Argv[0], ctx.Err()).
+		return Exit{}, omni.Errorf(omni.CodeUnavailable, "gave up waiting for one of %d places to run %s: %w", cap(r.slots), p.Argv[0], ctx.Err()).
 			WithHint("other programs run for too long, or too many run at once")
 	}
-	return run(ctx, c)
+	return run(ctx, p)
 }
 
-func run(ctx context.Context, c Command) (Result, error) {
-	timed, cancel := context.WithTimeout(ctx, c.Timeout)
+func run(ctx context.Context, p Program) (Exit, error) {
+	timed, cancel := context.WithTimeout(ctx, p.Timeout)
 	defer cancel()
 	var out head
-	var stdoutTail, stderr provider.Tail
-	cmd := exec.CommandContext(timed, c.Argv[0], c.Argv[1:]...) //nolint:gosec // running what the manifest names is the driver's purpose
-	cmd.Env = c.Env
+	var stdoutTail, stderr Tail
+	cmd := exec.CommandContext(timed, p.Argv[0], p.Argv[1:]...) //nolint:gosec // running what the manifest names is the driver's purpose
+	cmd.Env = p.Env
 	cmd.Stdout = both{&out, &stdoutTail}
 	cmd.Stderr = &stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -72,12 +71,12 @@ func run(ctx context.Context, c Command) (Result, error) {
 	cmd.WaitDelay = grace
 	if err := cmd.Start(); err != nil {
 		if ctx.Err() != nil {
-			return Result{}, interrupted(c, ctx.Err())
+			return Exit{}, interrupted(p, ctx.Err())
 		}
-		return Result{}, notStarted(c, err)
+		return Exit{}, notStarted(p, err)
 	}
 	err := cmd.Wait()
-	res := Result{Code: cmd.ProcessState.ExitCode(), Stdout: out.Bytes(), Text: stderr.String()}
+	res := Exit{Code: cmd.ProcessState.ExitCode(), Stdout: out.Bytes(), Text: stderr.String()}
 	if res.Text == "" {
 		res.Text = stdoutTail.String()
 	}
@@ -88,22 +87,22 @@ func run(ctx context.Context, c Command) (Result, error) {
 		return res, nil // it ended by itself, even if something that it started still holds its output
 	}
 	if ctx.Err() != nil {
-		return res, interrupted(c, ctx.Err())
+		return res, interrupted(p, ctx.Err())
 	}
 	res.TimedOut = timed.Err() != nil && res.Signal == syscall.SIGKILL
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) && !errors.Is(err, exec.ErrWaitDelay) && !res.TimedOut {
-		return res, omni.Errorf(omni.CodeUnavailable, "%s could not be followed to its end: %w", c.Argv[0], err)
+		return res, omni.Errorf(omni.CodeUnavailable, "%s could not be followed to its end: %w", p.Argv[0], err)
 	}
 	return res, nil
 }
 
-func interrupted(c Command, cause error) error {
-	return omni.Errorf(omni.CodeUnavailable, "%s was interrupted before it had ended: %w", c.Argv[0], cause)
+func interrupted(p Program, cause error) error {
+	return omni.Errorf(omni.CodeUnavailable, "%s was interrupted before it had ended: %w", p.Argv[0], cause)
 }
 
-func notStarted(c Command, cause error) error {
-	e := omni.Errorf(omni.CodeUnavailable, "%s could not be started: %w", provider.Shorten(c.Argv[0], 256), cause)
+func notStarted(p Program, cause error) error {
+	e := omni.Errorf(omni.CodeUnavailable, "%s could not be started: %w", Shorten(p.Argv[0], 256), cause)
 	switch {
 	case errors.Is(cause, exec.ErrNotFound), errors.Is(cause, os.ErrNotExist):
 		return e.WithHint("give the program's full path; to give it arguments write command as a list, [program, argument, …]")
@@ -118,22 +117,22 @@ func notStarted(c Command, cause error) error {
 // head keeps the beginning of what is written, and takes any amount.
 type head struct{ bytes.Buffer }
 
-func (h *head) Write(p []byte) (int, error) {
-	if room := provider.MaxState + 1 - h.Len(); room > 0 {
-		h.Buffer.Write(p[:min(room, len(p))])
+func (h *head) Write(text []byte) (int, error) {
+	if room := MaxState + 1 - h.Len(); room > 0 {
+		h.Buffer.Write(text[:min(room, len(text))])
 	}
-	return len(p), nil
+	return len(text), nil
 }
 
 // both gives what is written to both of its parts, which take everything.
 type both struct {
 	first *head
-	last  *provider.Tail
+	last  *Tail
 }
 
-func (b both) Write(p []byte) (int, error) {
-	if _, err := b.first.Write(p); err != nil {
+func (b both) Write(text []byte) (int, error) {
+	if _, err := b.first.Write(text); err != nil {
 		return 0, err
 	}
-	return b.last.Write(p)
+	return b.last.Write(text)
 }
