@@ -1,0 +1,34 @@
+package failover
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/omnicloud/omnicloud/pkg/cli/console"
+)
+
+func newControl(c *console.Console, verb, short string) *cobra.Command {
+	var reason string
+	cmd := &cobra.Command{
+		Use:   verb + " RUN",
+		Short: short,
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			api, err := c.Client()
+			if err != nil {
+				return err
+			}
+			if verb == "abort" {
+				if err := c.ConfirmYes("end run " + args[0] + " where it is, with some resources moved and others not"); err != nil {
+					return err
+				}
+			}
+			run, err := api.ControlFailover(cmd.Context(), args[0], verb, reason)
+			if err != nil {
+				return err
+			}
+			return printRun(c, run, false)
+		},
+	}
+	cmd.Flags().StringVar(&reason, "reason", "", "why; kept in the audit trail")
+	return cmd
+}

@@ -1,0 +1,79 @@
+package failover
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/omnicloud/omnicloud/pkg/cli/console"
+	"github.com/omnicloud/omnicloud/pkg/failover"
+)
+
+func newTrigger(c *console.Console, kind failover.Kind) *cobra.Command {
+	r := &request{kind: kind}
+	var plan, reason, confirm string
+	var dryRun, wait bool
+	cmd := &cobra.Command{
+		Use:   "trigger TENANT",
+		Short: "Start a " + string(kind),
+		Args:  cobra.ExactArgs(1),
+		Example: "  omnictl failover plan acme --from us-east-1 --to eu-west-1\n" +
+			"  omnictl failover trigger acme --from us-east-1 --to eu-west-1 --wait --confirm acme",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			api, err := c.Client()
+			if err != nil {
+				return err
+			}
+			tenant := args[0]
+			body, err := r.body(tenant)
+			if err != nil {
+				return err
+			}
+			body.PlanHash, body.Reason = plan, reason
+			if dryRun {
+				p, err := api.Plan(cmd.Context(), body)
+				if err != nil {
+					return err
+				}
+				return printPlan(c, p)
+			}
+			what := fmt.Sprintf("move %s from %s to %s", tenant, orWord(r.from, "where it is"), orWord(r.to, "its primary region"))
+			if err := c.ConfirmName(tenant, confirm, what); err != nil {
+				return err
+			}
+			body.Confirm = tenant
+			ctx, cancel := c.WithTimeout(cmd.Context())
+			defer cancel()
+			run, err := api.Trigger(ctx, body)
+			if err != nil {
+				return err
+			}
+			c.Say("%s", run.ID) // before anything is waited for, so that nobody loses the run
+			if !wait {
+				return printRun(c, run, false)
+			}
+			if run, err = Follow(ctx, c, api, run.ID); err != nil {
+				return err
+			}
+			if err := printRun(c, run, true); err != nil {
+				return err
+			}
+			return outcome(run)
+		},
+	}
+	r.flags(cmd)
+	flags := cmd.Flags()
+	flags.StringVar(&plan, "plan", "", "hash of the plan that was looked at; a changed world then refuses")
+	flags.StringVar(&reason, "reason", "", "why; kept in the audit trail, and needed to force past a guard")
+	flags.BoolVar(&dryRun, "dry-run", false, "show the plan and do nothing")
+	flags.BoolVar(&wait, "wait", false, "follow the run to its end; the exit code then says how it went")
+	flags.StringVar(&confirm, "confirm", "", "the tenant's name, instead of typing it")
+	return cmd
+}
+
+func orWord(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}

@@ -1,0 +1,136 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"sort"
+
+	"github.com/spf13/cobra"
+
+	"github.com/omnicloud/omnicloud/pkg/cli/console"
+	"github.com/omnicloud/omnicloud/pkg/client"
+	"github.com/omnicloud/omnicloud/pkg/omni"
+)
+
+// finding is the result of one check.
+type finding struct {
+	Check  string `json:"check"`
+	OK     bool   `json:"ok"`
+	Detail string `json:"detail,omitempty"`
+	Remedy string `json:"remedy,omitempty"`
+}
+
+// Doctor is "omnictl doctor".
+func Doctor(c *console.Console) *cobra.Command {
+	var readyOnly bool
+	cmd := &cobra.Command{
+		Use: "doctor", Short: "Check that everything works, and say what to do where it does not", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, cancel := c.WithTimeout(cmd.Context())
+			defer cancel()
+			findings := examine(ctx, c, readyOnly)
+			table := console.Table{Columns: []string{"CHECK", "", "DETAIL"}}
+			failed := 0
+			for _, f := range findings {
+				state, detail := "ok", f.Detail
+				if !f.OK {
+					failed++
+					state = "FAILED"
+					if f.Remedy != "" {
+						detail += "  → " + f.Remedy
+					}
+				}
+				table.Rows = append(table.Rows, []string{f.Check, state, detail})
+				table.Names = append(table.Names, f.Check)
+			}
+			if err := c.Print(omni.Page[finding]{Items: findings}, table); err != nil {
+				return err
+			}
+			if failed > 0 {
+				return console.Exit(console.ExitFailed, "%d of %d checks failed", failed, len(findings))
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&readyOnly, "ready", false, "only ask whether omnid is ready, without a key")
+	return cmd
+}
+
+// examine runs the checks, each only where those before it make sense.
+func examine(ctx context.Context, c *console.Console, readyOnly bool) []finding {
+	api, err := c.Client()
+	if err != nil && readyOnly {
+		c.TokenFile = "/dev/null"
+		api, err = c.Client()
+	}
+	if err != nil {
+		return []finding{failure("configuration", err)}
+	}
+	findings := []finding{{Check: "configuration", OK: true, Detail: "server and key are known"}}
+	ready, checks, err := api.Ready(ctx)
+	if err != nil {
+		return append(findings, failure("server", err))
+	}
+	findings = append(findings, finding{Check: "server", OK: true, Detail: "answers"})
+	findings = append(findings, dependencies(checks)...)
+	if !ready {
+		findings = append(findings, finding{
+			Check: "ready", Detail: "omnid says that it is not ready", Remedy: "mend what failed above; just after a start, wait a few seconds",
+		})
+	} else {
+		findings = append(findings, finding{Check: "ready", OK: true})
+	}
+	if readyOnly {
+		return findings
+	}
+	who, err := api.WhoAmI(ctx)
+	if err != nil {
+		return append(findings, failure("key", err))
+	}
+	findings = append(findings, finding{Check: "key", OK: true, Detail: who.Actor})
+	return append(findings, regions(ctx, api)...)
+}
+
+func failure(check string, err error) finding {
+	f := finding{Check: check, Detail: err.Error()}
+	var known *omni.Error
+	if asError(err, &known) {
+		f.Remedy = known.Hint
+	}
+	return f
+}
+
+func dependencies(checks map[string]string) []finding {
+	var out []finding
+	for name, problem := range checks {
+		f := finding{Check: "dependency " + name, OK: problem == "", Detail: problem}
+		if !f.OK {
+			f.Remedy = "see omnid's log; when it is a database or etcd, check that it runs and that omnid may reach it"
+		}
+		out = append(out, f)
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].Check < out[j].Check })
+	return out
+}
+
+// regions checks that each region is watched and up.
+func regions(ctx context.Context, api *client.Client) []finding {
+	list, err := api.Regions(ctx)
+	if err != nil {
+		return []finding{failure("regions", err)}
+	}
+	out := []finding{{Check: "regions", OK: true, Detail: fmt.Sprintf("%d known", len(list))}}
+	for _, r := range list {
+		verdict, err := api.RegionHealth(ctx, r.Name)
+		if err != nil {
+			out = append(out, failure("region "+r.Name, err))
+			continue
+		}
+		f := finding{Check: "region " + r.Name, OK: verdict.Health == "up", Detail: fmt.Sprintf("%s: %s", verdict.Health, verdict.Reason)}
+		if !f.OK {
+			f.Remedy = "omnictl regions health " + r.Name
+		}
+		out = append(out, f)
+	}
+	return out
+}
