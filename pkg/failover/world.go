@@ -1,0 +1,76 @@
+package failover
+
+import (
+	"time"
+
+	"github.com/omnicloud/omnicloud/pkg/infra"
+)
+
+// World is the snapshot that a plan is made from. MakePlan reads nothing else.
+type World struct {
+	Now        time.Time
+	Regions    []infra.Region
+	Resources  []infra.Resource // all of the tenant's
+	Policy     *Policy          // the tenant's; nil when it has none
+	Health     map[string]Verdict
+	Placements map[PlacementKey]PlacementState // what drivers said; a placement that was not asked is missing
+	History    map[HistoryKey]time.Duration    // how long steps like these took (medians)
+	Records    []Record                        // the tenant's record sets that follow a resource
+	Alive      string                          // the tenant's run that is alive; "" when there is none
+}
+
+// PlacementKey names a placement of the tenant.
+type PlacementKey struct{ Resource, Region string }
+
+// PlacementState is what a driver's check said of a placement.
+type PlacementState struct {
+	Role       string // as in provider.State; "" when it does not say
+	Healthy    bool
+	LagSeconds *float64
+	LagBytes   *int64
+	Error      string // why it could not be asked; the rest is then not known
+	Silent     bool   // the driver has no check: nothing is known, and that is no fault
+}
+
+// HistoryKey classes steps that take about as long as each other. Driver and Type are "" for steps that serve all resources.
+type HistoryKey struct {
+	Driver string
+	Type   string
+	Action Action
+}
+
+// Record is a DNS record set that follows a resource.
+type Record struct {
+	Zone     string
+	Name     string
+	Type     string
+	Resource string
+	Values   []string // what it answers now
+}
+
+func (w World) region(name string) (infra.Region, bool) {
+	for _, r := range w.Regions {
+		if r.Name == name {
+			return r, true
+		}
+	}
+	return infra.Region{}, false
+}
+
+func (w World) health(region string) Health {
+	if v, ok := w.Health[region]; ok {
+		return v.Health
+	}
+	return Unknown
+}
+
+// maxLag is the bound of the lag guard: the request's, else the policy's, else the default.
+func (w World) maxLag(r Request) time.Duration {
+	switch {
+	case r.MaxLag > 0:
+		return r.MaxLag.Std()
+	case w.Policy != nil:
+		return w.Policy.Spec.WithDefaults().MaxLag.Std()
+	}
+	return defaultMaxLag
+}
