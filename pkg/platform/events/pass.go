@@ -90,6 +90,9 @@ func (r *Relay) collect(ctx context.Context) (work [][]item, finished []int64, e
 			}
 			taken++
 			return taken < r.opts.Batch
+		}, func(seq int64, err error) {
+			r.parked++
+			r.opts.Logger.ErrorContext(ctx, "an event of the outbox is damaged", "database", r.db.Name(), "seq", seq, "error", err)
 		})
 	})
 	return work, finished, err

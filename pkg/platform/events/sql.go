@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -64,8 +63,8 @@ func places(first, n int) string {
 var errEnough = errors.New("enough")
 
 // pendingEvents calls each for the pending events in their order, until it returns false. All are from one snapshot: of each subject
-// it sees a beginning without gaps.
-func pendingEvents(ctx context.Context, tx *database.Tx, each func(seq int64, e Event) bool) error {
+// it sees a beginning without gaps. An event that cannot be read (somebody changed the store) goes to damaged, and stays.
+func pendingEvents(ctx context.Context, tx *database.Tx, each func(seq int64, e Event) bool, damaged func(seq int64, err error)) error {
 	err := tx.Query(ctx, `select seq, event from outbox where relayed_at is null order by seq`, nil,
 		func(scan func(...any) error) error {
 			var seq int64
@@ -75,7 +74,8 @@ func pendingEvents(ctx context.Context, tx *database.Tx, each func(seq int64, e 
 			}
 			var e Event
 			if err := json.Unmarshal([]byte(text), &e); err != nil {
-				return fmt.Errorf("event %d of the outbox cannot be read: %w", seq, err)
+				damaged(seq, err)
+				return nil
 			}
 			if !each(seq, e) {
 				return errEnough

@@ -2,6 +2,7 @@ package databasetest
 
 import (
 	"context"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -26,6 +27,27 @@ func EachAt(t *testing.T, name database.Name, now func() time.Time, fn func(t *t
 	t.Helper()
 	t.Run("sqlite", func(t *testing.T) { fn(t, OpenAt(t, name, now)) })
 	t.Run("postgres", func(t *testing.T) { fn(t, PostgresAt(t, name, now)) })
+}
+
+// EachWith is Each with a schema of the test's own, instead of the one called name.
+func EachWith(t *testing.T, name database.Name, schema fs.FS, fn func(t *testing.T, db *database.DB)) {
+	t.Helper()
+	up := func(t *testing.T, db *database.DB, err error) *database.DB {
+		t.Helper()
+		db = opened(t, db, err)
+		if _, err := migrate.Up(t.Context(), db, schema); err != nil {
+			t.Fatal(err)
+		}
+		return db
+	}
+	t.Run("sqlite", func(t *testing.T) {
+		db, err := sqlite.Open(t.Context(), name, filepath.Join(t.TempDir(), "own.db"), time.Now, sqlite.Options{Synchronous: "OFF"})
+		fn(t, up(t, db, err))
+	})
+	t.Run("postgres", func(t *testing.T) {
+		db, err := postgres.Open(t.Context(), name, URL(t), time.Now, relaxed())
+		fn(t, up(t, db, err))
+	})
 }
 
 // Open gives a migrated, empty SQLite database, for tests to which the kind of database does not matter.
