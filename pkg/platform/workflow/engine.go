@@ -26,7 +26,7 @@ type Backoff struct {
 
 func (b Backoff) after(attempt int) time.Duration {
 	d := b.Max
-	if shift := attempt - 1; shift < 30 && b.Base<<shift < b.Max {
+	if shift := max(attempt-1, 0); shift < 30 && b.Base<<shift < b.Max {
 		d = b.Base << shift
 	}
 	return d/2 + time.Duration(b.Random()*float64(d/2))

@@ -14,12 +14,12 @@ type machine struct {
 	// busy marks steps that are in the engine's hands, from asking for their start to the commit of their end. What the
 	// database says of them is older than what is known here.
 	busy    []bool
+	plain   []bool // there is nothing to undo
 	waiting []bool // for the backoff after a failed attempt
 	doing   int    // how many are busy
 	order   int64  // the highest Step.ended
 	last    time.Time
 
-	byID   map[string]int
 	levels []level
 	level  int   // the lowest with steps that are not over
 	left   []int // what an earlier leader left in the middle, to be begun again first
@@ -33,16 +33,17 @@ type (
 	lane  struct {
 		steps  []int
 		next   int  // the first that is not over
-		broken bool // one before next has failed: what follows is skipped
+		broken bool // one before next has failed: what stands behind it, with a higher Seq than failed, is skipped
+		failed int
 	}
 )
 
-func newMachine(r Run, now time.Time) (m *machine, waits map[int]time.Duration) {
-	m = &machine{byID: make(map[string]int, len(r.Steps))}
+func newMachine(r Run, now time.Time, plain func(action string) bool) (m *machine, waits map[int]time.Duration) {
+	m = &machine{}
+	m.busy, m.waiting, m.plain = make([]bool, len(r.Steps)), make([]bool, len(r.Steps)), make([]bool, len(r.Steps))
 	for i := range r.Steps {
-		m.byID[r.Steps[i].ID] = i
+		m.plain[i] = plain(r.Steps[i].Action)
 	}
-	m.busy, m.waiting = make([]bool, len(r.Steps)), make([]bool, len(r.Steps))
 	m.steps = make([]Step, len(r.Steps))
 	return m, m.merge(r, now)
 }
@@ -190,15 +191,15 @@ func (m *machine) ready(out []todo, limit int) []todo {
 				return out
 			}
 			s := &m.steps[i]
-			if s.Seq != seq && !ln.broken {
+			skip := ln.broken && s.Seq > ln.failed
+			if s.Seq != seq && !skip {
 				break
 			}
-			if s.Status != Pending || m.busy[i] || (m.waiting[i] && !ln.broken) {
-				continue
-			}
-			if ln.broken {
+			switch {
+			case s.Status != Pending || m.busy[i]:
+			case skip:
 				out = append(out, todo{i, taskSkip})
-			} else {
+			case !m.waiting[i]:
 				out = append(out, todo{i, taskDo})
 			}
 		}
@@ -212,8 +213,8 @@ func (m *machine) advance() {
 		open := false
 		for _, ln := range m.levels[m.level].lanes {
 			for ln.next < len(ln.steps) && m.done(ln.steps[ln.next]) && !m.busy[ln.steps[ln.next]] {
-				if m.steps[ln.steps[ln.next]].Status == Failed {
-					ln.broken = true
+				if s := &m.steps[ln.steps[ln.next]]; s.Status == Failed && !ln.broken {
+					ln.broken, ln.failed = true, s.Seq
 				}
 				ln.next++
 			}
@@ -250,24 +251,48 @@ func (s *Step) mayHaveEffect() bool {
 	return false
 }
 
-// undoable gives what is undone next: the step that ended last. Those that never ended come first.
-func (m *machine) undoable(int) []todo {
-	best := -1
-	rank := func(i int) int64 {
-		if m.steps[i].ended == 0 {
-			return m.order + 1
+// undoable gives what is undone next: the step that ended last, alone; those that never ended come first. Steps that have nothing
+// to undo are taken together.
+func (m *machine) undoable(limit int) []todo {
+	last := func(a, b int) int { // the later of the two comes first
+		if x, y := m.rank(a), m.rank(b); x != y {
+			return cmp.Compare(y, x)
 		}
-		return m.steps[i].ended
+		return cmp.Compare(b, a)
 	}
+	var open []int
+	first := -1
 	for i := range m.steps {
-		if s := &m.steps[i]; s.mayHaveEffect() && (best < 0 || rank(i) > rank(best)) {
-			best = i
+		if !m.steps[i].mayHaveEffect() {
+			continue
+		}
+		open = append(open, i)
+		if first < 0 || last(i, first) < 0 {
+			first = i
 		}
 	}
-	if best < 0 || m.waiting[best] || m.steps[best].undo == undoFailed {
+	if first < 0 || m.waiting[first] || m.steps[first].undo == undoFailed {
 		return nil
 	}
-	return []todo{{best, taskUndo}}
+	if !m.plain[first] {
+		return []todo{{first, taskUndo}}
+	}
+	slices.SortFunc(open, last)
+	var out []todo
+	for _, i := range open {
+		if !m.plain[i] || len(out) == limit {
+			break
+		}
+		out = append(out, todo{i, taskUndo})
+	}
+	return out
+}
+
+func (m *machine) rank(i int) int64 {
+	if m.steps[i].ended == 0 {
+		return m.order + 1
+	}
+	return m.steps[i].ended
 }
 
 // transition is a change of a run's status that is due.
@@ -315,15 +340,13 @@ func (m *machine) settleRollback() (transition, bool) {
 	return transition{RolledBack, "", m.run.Error}, !open
 }
 
-// record takes in what was committed for a step, which is then no longer busy when its part is over.
-func (m *machine) record(i int, s Step, over bool) {
+// record takes in what was committed for a step.
+func (m *machine) record(i int, s Step) {
 	m.steps[i] = s
 	m.ended(&s)
-	if over {
-		m.release(i)
-	}
 }
 
+// release says that a step is no longer in the engine's hands.
 func (m *machine) release(i int) {
 	if m.busy[i] {
 		m.busy[i] = false
