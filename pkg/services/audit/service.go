@@ -112,16 +112,16 @@ func (s *Service) open(ctx context.Context, tx *database.Tx, tenant string) (*ed
 		return nil, err
 	}
 	e := loadEdge(size, stored)
-	reason, err := s.distrust(tenant, h, e)
+	reason, err := s.distrust(tenant, h, e, next)
 	if err != nil || reason == "" {
 		return e, err
 	}
 	return e, s.add(ctx, tx, e, brokenRecord(tx, tenant, h, e, reason))
 }
 
-// distrust says why the stored log is not what its last checkpoint signed, or "" when it is. A checkpoint of another
+// distrust says why the stored log is not what its last checkpoint signed, or "" when it is; next is the index behind its last entry. A checkpoint of another
 // installation's key is an error: the two must not sign over each other.
-func (s *Service) distrust(tenant string, h head, e *edge) (string, error) {
+func (s *Service) distrust(tenant string, h head, e *edge, next int64) (string, error) {
 	if e.size == 0 && h.note == "" {
 		return "", nil // a new log
 	}
@@ -134,6 +134,8 @@ func (s *Service) distrust(tenant string, h head, e *edge) (string, error) {
 		return err.Error(), nil
 	case c.Size != e.size || c.Size != h.size:
 		return fmt.Sprintf("the checkpoint signs %d entries, the log says %d, and %d is the next index", c.Size, h.size, e.size), nil
+	case next != e.size:
+		return fmt.Sprintf("the entries from %d on are missing", next), nil
 	case c.Root != e.root():
 		return "the stored hashes do not lead to the signed root", nil
 	}

@@ -98,6 +98,9 @@ func selectionOf(f Filter, now time.Time) *selection {
 	if !f.To.IsZero() {
 		s.to = min(s.to, f.To.UnixMicro())
 	}
+	if s.from >= s.to { // an empty span has no usage, also not of what still lasts
+		s.add(`1 = 0`)
+	}
 	s.add(`role in ('active', 'standby')`)
 	s.add(`at_us < $?`, s.to)
 	s.add(`(until_us is null or (until_us > at_us and until_us > $?))`, s.from)
