@@ -45,15 +45,16 @@ type Options struct {
 	Now            func() time.Time
 	MaxBody        int64         // bytes of a request's body; 0 means 1 MiB
 	Timeout        time.Duration // of a handler; 0 means 60 s
+	BodyTimeout    time.Duration // for the whole body to arrive; 0 means 15 s
 	Heartbeat      time.Duration // between the comments that keep a stream open; 0 means 15 s
 }
 
 // Bounds of a request, where neither Options nor Route say otherwise.
 const (
-	DefaultMaxBody   = 1 << 20
-	DefaultTimeout   = time.Minute
-	DefaultHeartbeat = 15 * time.Second
-	bodyTimeout      = 15 * time.Second // for the whole body to arrive
+	DefaultMaxBody     = 1 << 20
+	DefaultTimeout     = time.Minute
+	DefaultHeartbeat   = 15 * time.Second
+	DefaultBodyTimeout = 15 * time.Second
 )
 
 // API holds the routes of one server. Routes are added first, then Handler is served.
@@ -84,6 +85,7 @@ func New(opts Options) *API {
 	}
 	opts.MaxBody = orDefault(opts.MaxBody, DefaultMaxBody)
 	opts.Timeout = orDefault(opts.Timeout, DefaultTimeout)
+	opts.BodyTimeout = orDefault(opts.BodyTimeout, DefaultBodyTimeout)
 	opts.Heartbeat = orDefault(opts.Heartbeat, DefaultHeartbeat)
 	a := &API{opts: opts, mux: http.NewServeMux(), ids: map[string]bool{}}
 	if opts.Idempotency != nil {

@@ -28,18 +28,19 @@ func (a *API) readBody(rt *registered, w http.ResponseWriter, r *http.Request) (
 		w.Header().Set("Connection", "close") // the rest is not worth reading
 		return nil, tooLarge
 	}
-	_ = control.SetReadDeadline(a.opts.Now().Add(bodyTimeout)) // as above
+	_ = control.SetReadDeadline(a.opts.Now().Add(a.opts.BodyTimeout)) // as above
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
 	var over *http.MaxBytesError
 	var timeout net.Error
 	switch {
 	case err == nil:
 	case errors.As(err, &over):
+		w.Header().Set("Connection", "close") // as above
 		return nil, tooLarge
 	case errors.As(err, &timeout) && timeout.Timeout():
 		w.Header().Set("Connection", "close")
 		return nil, withStatus(r.Context(), http.StatusRequestTimeout,
-			omni.Errorf(omni.CodeInvalid, "the body did not arrive within %s", bodyTimeout).WithHint("send it faster"))
+			omni.Errorf(omni.CodeInvalid, "the body did not arrive within %s", a.opts.BodyTimeout).WithHint("send it faster"))
 	default:
 		return nil, omni.Errorf(omni.CodeInvalid, "the body could not be read to its end").WithCause(err)
 	}
