@@ -210,7 +210,6 @@ func TestRelayManyPoisoned(t *testing.T) {
 	ordered(t, "j", j.read(t), map[string]int{"well": 1})
 }
 
-
 // TestRelayKilled ends relays at random points and starts new ones: each event is handled once by each consumer, in its order.
 func TestRelayKilled(t *testing.T) {
 	databasetest.Each(t, database.Infra, func(t *testing.T, db *database.DB) {
@@ -418,4 +417,58 @@ func rows(t testing.TB, db *database.DB, query string) (n int64) {
 		t.Fatal(err)
 	}
 	return n
+}
+
+// TestRelayOrderOfNumbers has transactions that share a subject and nothing else: what is committed later must not have the lower
+// number, or a relay would hand it on out of order.
+func TestRelayOrderOfNumbers(t *testing.T) {
+	databasetest.Each(t, database.Infra, func(t *testing.T, db *database.DB) {
+		j := journal{name: "j", db: db}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		relay := events.NewRelay(db, []events.Consumer{j.consumer("omni.a")}, quick())
+		var running, writers sync.WaitGroup
+		running.Go(func() { _ = relay.Run(ctx) })
+		for w := range 6 {
+			writers.Go(func() {
+				for i := range 25 {
+					err := db.Write(ctx, database.Platform(), func(ctx context.Context, tx *database.Tx) error {
+						e := events.New("omni.a", "s", "", fmt.Sprintf("%d.%d", w, i))
+						if err := events.Append(ctx, tx, e); err != nil {
+							return err
+						}
+						_, err := tx.Exec(ctx, `insert into inbox (consumer, event_id, at) values ('writer', $1, $2)`,
+							fmt.Sprintf("%d.%d", w, i), database.Time(tx.Now()))
+						return err
+					})
+					if err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		writers.Wait()
+		drain(t, relay)
+		cancel()
+		running.Wait()
+		var numbered []string
+		err := db.Read(t.Context(), database.Platform(), func(ctx context.Context, tx *database.Tx) error {
+			return tx.Query(ctx, `select event from outbox where type = 'omni.a' order by seq`, nil, func(scan func(...any) error) error {
+				var text string
+				var e events.Event
+				if err := scan(&text); err != nil {
+					return err
+				}
+				err := e.UnmarshalJSON([]byte(text))
+				numbered = append(numbered, string(e.Data))
+				return err
+			})
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := j.read(t); len(got) != 150 || !slices.Equal(got, numbered) {
+			t.Errorf("handled in the order %v, numbered in the order %v", got, numbered)
+		}
+	})
 }

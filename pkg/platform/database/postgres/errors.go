@@ -65,10 +65,12 @@ func cut(err error) bool {
 // translate gives the error of a statement the code that it has on either kind of database.
 func (s *server) translate(err error) *omni.Error {
 	var raw *pgconn.PgError
-	if errors.As(err, &raw) {
-		return s.byState(raw)
-	}
 	var refused *pgconn.ConnectError
+	if errors.As(err, &raw) {
+		if e := s.byState(raw); e != nil || !errors.As(err, &refused) {
+			return e
+		}
+	}
 	if lost(err) || errors.As(err, &refused) || pgconn.Timeout(err) {
 		return omni.Errorf(omni.CodeUnavailable, "the database %s at %s does not answer", s.name, s.host).WithCause(err).
 			WithHint("is PostgreSQL running there, and can this machine reach it?")

@@ -10,9 +10,14 @@ import (
 	"github.com/omnicloud/omnicloud/pkg/omni"
 )
 
-// retryable says that the transaction met another one, and may well pass the next time.
+// leastRoom is the free space, in bytes, below which a failed write is taken for a full disk: one transaction's log can well
+// be as large.
+const leastRoom = 1 << 20
+
+// retryable says that the transaction met another one, and may well pass the next time. A lock that another process holds is
+// not among that: the driver has already waited for it.
 func retryable(err error) bool {
-	return errors.Is(err, sqlite3.BUSY) || errors.Is(err, sqlite3.LOCKED)
+	return errors.Is(err, sqlite3.BUSY_SNAPSHOT) || errors.Is(err, sqlite3.BUSY_RECOVERY) || errors.Is(err, sqlite3.LOCKED)
 }
 
 // translate gives the error of a statement the code that it has on either kind of database.
@@ -43,17 +48,19 @@ func (f *file) bare(err error) *omni.Error {
 	switch {
 	case errors.Is(err, sqlite3.INTERRUPT):
 		return omni.Errorf(omni.CodeUnavailable, "the work on the database %s was given up", f.name).WithCause(err)
-	case retryable(err):
+	case errors.Is(err, sqlite3.BUSY), errors.Is(err, sqlite3.LOCKED):
 		return omni.Errorf(omni.CodeUnavailable, "the database %s is busy with other writes", f.name).WithCause(err)
 	}
 	return f.broken(err)
 }
 
-// space recognises that there is no room left to write.
+// space recognises that there is no room left to write. The driver mostly loses what the system said of a failed write: then
+// the file system is asked whether it is full.
 func (f *file) space(err error) *omni.Error {
-	full := errors.Is(err, sqlite3.FULL) ||
-		errors.Is(err, sqlite3.IOERR) && (errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)) ||
-		errors.Is(err, sqlite3.IOERR_SHMSIZE)
+	full := errors.Is(err, sqlite3.FULL)
+	if !full && errors.Is(err, sqlite3.IOERR) && !errors.Is(err, sqlite3.IOERR_READ) {
+		full = errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || room(f.path) < leastRoom
+	}
 	if !full {
 		return nil
 	}

@@ -22,9 +22,6 @@ import (
 // readers bounds the connections that read, and so the readers that can be inside a transaction at once.
 const readers = 4
 
-// busyTimeout is how long a connection waits for another process's lock, such as a backup's, before it gives up.
-const busyTimeout = 5 * time.Second
-
 // applicationID marks our files (PRAGMA application_id): "OMNI" in ASCII.
 const applicationID = 0x4f4d4e49
 
@@ -33,6 +30,8 @@ type Options struct {
 	// Synchronous is SQLite's level: FULL (the default; a commit survives a power cut), NORMAL (it may be lost, but
 	// the file stays whole) or OFF (for tests).
 	Synchronous string
+	// BusyTimeout is how long a write waits for another process's lock, such as a backup's, before it gives up; 5 s.
+	BusyTimeout time.Duration
 }
 
 // Open opens the file at path, makes it if it is missing (its folder must be there), and checks that it is the database
@@ -49,7 +48,10 @@ func Open(ctx context.Context, name database.Name, path string, now func() time.
 	if err != nil {
 		return nil, fmt.Errorf("the path %s of database %s: %w", path, name, err)
 	}
-	file := &file{name: name, path: absolute}
+	file := &file{name: name, path: absolute, busy: opts.BusyTimeout}
+	if file.busy <= 0 {
+		file.busy = 5 * time.Second
+	}
 	if err := file.inspect(ctx); err != nil {
 		return nil, err
 	}
@@ -82,13 +84,14 @@ func Open(ctx context.Context, name database.Name, path string, now func() time.
 type file struct {
 	name database.Name
 	path string
+	busy time.Duration
 }
 
 // pool opens up to size connections, each set up with pragmas.
 func (f *file) pool(size int, pragmas []string) (*sql.DB, error) {
 	dsn := (&url.URL{Scheme: "file", Path: f.path, RawQuery: "_txlock=immediate"}).String()
 	pool, err := driver.Open(dsn, func(c *sqlite3.Conn) error {
-		if err := c.BusyTimeout(busyTimeout); err != nil {
+		if err := c.BusyTimeout(f.busy); err != nil {
 			return err
 		}
 		for _, p := range pragmas {
