@@ -1,9 +1,9 @@
 // Package auth owns API keys, roles and permissions: who may do what.
 //
-//	 create ──▶ valid ──rotate──▶ valid, with a new secret; the earlier ones end after the overlap
-//	              │
-//	              ├──expires_at passes──▶ expired
-//	              └──revoke─────────────▶ revoked (for good; the row stays, its secrets go)
+//	create ──▶ valid ──rotate──▶ valid, with a new secret; the earlier ones end after the overlap
+//	             │
+//	             ├──expires_at passes──▶ expired
+//	             └──revoke─────────────▶ revoked (for good; the row stays, its secrets go)
 //
 // A token is
 //
