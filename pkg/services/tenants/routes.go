@@ -54,7 +54,9 @@ func (s *Service) Routes(api *rest.API) {
 			return item(s.Create(ctx, omni.Metadata{Name: b.Name, Labels: b.Labels}, TenantSpec{DisplayName: b.DisplayName, BillingCurrency: b.BillingCurrency}))
 		})
 	rest.Handle(api, rest.Route{Method: http.MethodGet, Path: one, ID: "get-tenant", Summary: "Show a tenant", Tag: tag, Permission: "tenants.read"},
-		func(ctx context.Context, in *nameInput) (*rest.ItemOutput[Tenant], error) { return item(s.Get(ctx, in.Name)) })
+		func(ctx context.Context, in *nameInput) (*rest.ItemOutput[Tenant], error) {
+			return item(s.Get(ctx, in.Name))
+		})
 	rest.Handle(api, rest.Route{Method: http.MethodPut, Path: one, ID: "replace-tenant", Summary: "Replace a tenant's fields", Tag: tag, Permission: "tenants.write"}, s.change(true))
 	rest.Handle(api, rest.Route{Method: http.MethodPatch, Path: one, ID: "update-tenant", Summary: "Change some of a tenant's fields", Tag: tag, Permission: "tenants.write"}, s.change(false))
 	rest.Handle(api, rest.Route{Method: http.MethodDelete, Path: one, ID: "delete-tenant", Summary: "Delete a tenant", Tag: tag, Permission: "tenants.write", Status: http.StatusNoContent},
