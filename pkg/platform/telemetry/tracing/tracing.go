@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
+	"net/url"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -48,11 +48,11 @@ func Open(ctx context.Context, opts Options) (*Provider, error) {
 	case opts.Exporter != nil:
 		options = append(options, sdk.WithSyncer(opts.Exporter))
 	case opts.Endpoint != "":
-		if !strings.HasPrefix(opts.Endpoint, "http://") && !strings.HasPrefix(opts.Endpoint, "https://") {
-			return nil, omni.Errorf(omni.CodeInvalid, "trace endpoint: %q is not a URL", opts.Endpoint).
-				WithHint("write it as http://HOST:4318")
+		endpoint, err := endpointURL(opts.Endpoint)
+		if err != nil {
+			return nil, err
 		}
-		exporter, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(opts.Endpoint))
+		exporter, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(endpoint))
 		if err != nil {
 			return nil, fmt.Errorf("open the exporter of traces: %w", err)
 		}
@@ -66,6 +66,18 @@ func Open(ctx context.Context, opts Options) (*Provider, error) {
 	}
 	provider := sdk.NewTracerProvider(options...)
 	return &Provider{provider: provider, tracer: provider.Tracer("github.com/omnicloud/omnicloud")}, nil
+}
+
+// endpointURL adds the path that OTLP/HTTP has where none is given.
+func endpointURL(text string) (string, error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return "", omni.Errorf(omni.CodeInvalid, "trace endpoint: %q is not a URL", text).WithHint("write it as http://HOST:4318")
+	}
+	if u.Path == "" || u.Path == "/" {
+		u.Path = "/v1/traces"
+	}
+	return u.String(), nil
 }
 
 // Close sends what is left, for as long as ctx lasts.
