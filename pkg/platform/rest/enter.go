@@ -78,8 +78,12 @@ func (a *API) enter(rt *registered, inner http.HandlerFunc) http.HandlerFunc {
 		ctx := r.Context()
 		if !rt.stream {
 			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeout(ctx, orDefault(rt.Timeout, a.opts.Timeout))
+			timeout := orDefault(rt.Timeout, a.opts.Timeout)
+			ctx, cancel = context.WithTimeout(ctx, timeout)
 			defer cancel()
+			if timeout > DefaultTimeout { // the server would cut the connection before
+				_ = http.NewResponseController(w).SetWriteDeadline(a.opts.Now().Add(timeout + writeTimeout)) // not every writer has one
+			}
 		}
 		req := omni.RequestFrom(ctx)
 		if a.opts.Tracer != nil {

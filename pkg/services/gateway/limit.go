@@ -13,6 +13,9 @@ type Limit struct {
 	Burst     int // at least 1; 0 means PerSecond
 }
 
+// maxRoom is the longest that a bucket may take to fill.
+const maxRoom = 24 * time.Hour
+
 // limiter holds one bucket for each of the last size keys. A bucket is the moment at which it is full again (the generic cell
 // rate algorithm, ITU-T I.371): whole nanoseconds, so that it is exact, and what has been full for long needs no memory.
 type limiter[K comparable] struct {
@@ -40,6 +43,9 @@ func newLimiter[K comparable](l Limit, size int) *limiter[K] {
 	out.burst = int64(l.Burst)
 	if out.burst <= 0 {
 		out.burst = int64(l.PerSecond)
+	}
+	if most := int64(maxRoom / out.every); out.burst > most { // beyond it the arithmetic would overflow
+		out.burst = most
 	}
 	return out
 }
