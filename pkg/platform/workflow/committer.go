@@ -121,7 +121,7 @@ func apply(ctx context.Context, tx *database.Tx, ops []*op) (bad *op, err error)
 	if err != nil {
 		return nil, err
 	}
-	var starts []*op
+	var starts, ends []*op
 	for _, o := range ops {
 		switch o.kind {
 		case opStart, opUndoStart:
@@ -135,13 +135,20 @@ func apply(ctx context.Context, tx *database.Tx, ops []*op) (bad *op, err error)
 				err = o.undoStart(ctx, tx)
 			}
 		case opFinish:
-			err = o.finish(o.run.context(ctx), tx)
+			if o.plain() {
+				ends = append(ends, o)
+			} else {
+				err = o.finish(ctx, tx)
+			}
 		case opSettle:
-			err = o.settle(o.run.context(ctx), tx)
+			err = o.settle(ctx, tx)
 		}
 		if err != nil {
 			return o, err
 		}
+	}
+	if bad, err := finishSteps(ctx, tx, ends); err != nil {
+		return bad, err
 	}
 	return startSteps(ctx, tx, starts)
 }
@@ -175,16 +182,19 @@ func lockRuns(ctx context.Context, tx *database.Tx, ops []*op) (map[string]locke
 	return runs, err
 }
 
-// startSteps begins steps, those of one run with equal counts by one statement.
-func startSteps(ctx context.Context, tx *database.Tx, ops []*op) (bad *op, err error) {
-	type group struct {
-		tenant, run      string
-		attempts, starts int
-	}
+// group is ops that one statement can write.
+type group struct {
+	tenant, run      string
+	attempts, starts int // of steps that begin
+}
+
+// grouped gathers ops by key, in the order in which keys appear, in chunks of few different sizes: a statement of each size is
+// prepared once.
+func grouped(ops []*op, key func(*op) group, each func(g group, members []*op) (*op, error)) (bad *op, err error) {
 	groups := map[group][]*op{}
 	var order []group
 	for _, o := range ops {
-		g := group{o.run.Tenant, o.run.ID, o.after.Attempts, o.after.starts}
+		g := key(o)
 		if groups[g] == nil {
 			order = append(order, g)
 		}
@@ -192,23 +202,73 @@ func startSteps(ctx context.Context, tx *database.Tx, ops []*op) (bad *op, err e
 	}
 	for _, g := range order {
 		members := groups[g]
-		args := []any{g.tenant, g.run, g.attempts, g.starts, database.Time(tx.Now())}
-		for _, o := range members {
-			args = append(args, o.after.ID)
-			if o.after.StartedAt.IsZero() {
-				o.after.StartedAt = tx.Now()
+		for _, size := range []int{64, 16, 4, 1} {
+			for len(members) >= size {
+				if bad, err := each(g, members[:size]); err != nil {
+					return bad, err
+				}
+				members = members[size:]
 			}
-		}
-		n, err := tx.Exec(ctx, startStepsSQL(len(members)), args...)
-		if err != nil {
-			return members[0], err
-		}
-		if int(n) != len(members) {
-			if len(members) > 1 { // alone, each will tell whether it is the one
-				return members[0], omni.Errorf(omni.CodeStale, "a step of run %s is not what the engine believed", g.run)
-			}
-			members[0].moved = true
 		}
 	}
 	return nil, nil
+}
+
+// moved is why a statement for many did not fit them all. Alone, each will tell whether it is the one.
+func moved(g group) error {
+	return omni.Errorf(omni.CodeConflict, "a step of run %s is not what the engine believed", g.run)
+}
+
+// startSteps begins steps, those of one run with equal counts together.
+func startSteps(ctx context.Context, tx *database.Tx, ops []*op) (bad *op, err error) {
+	key := func(o *op) group { return group{o.run.Tenant, o.run.ID, o.after.Attempts, o.after.starts} }
+	return grouped(ops, key, func(g group, members []*op) (*op, error) {
+		args := []any{g.tenant, g.run, g.attempts, g.starts, database.Time(tx.Now())}
+		for _, o := range members {
+			args = append(args, o.after.ID)
+			if o.before.StartedAt.IsZero() {
+				o.after.StartedAt = tx.Now()
+			}
+		}
+		n, err := tx.Exec(ctx, startStepsSQL(tx.Kind(), len(members)), args...)
+		switch {
+		case err != nil:
+			return members[0], err
+		case int(n) == len(members):
+			return nil, nil
+		case len(members) > 1:
+			return members[0], moved(g)
+		}
+		members[0].moved = true
+		return nil, nil
+	})
+}
+
+// finishSteps writes the checkpoints of steps that have come to their end, those of one run together.
+func finishSteps(ctx context.Context, tx *database.Tx, ops []*op) (bad *op, err error) {
+	key := func(o *op) group { return group{tenant: o.run.Tenant, run: o.run.ID} }
+	return grouped(ops, key, func(g group, members []*op) (*op, error) {
+		if len(members) == 1 {
+			return members[0], members[0].finish(ctx, tx)
+		}
+		args := []any{g.tenant, g.run, database.Time(tx.Now())}
+		for _, o := range members {
+			o.stamp(tx.Now())
+			s := &o.after
+			args = append(args, s.ID, s.Status, s.ended, s.Message, s.Error, string(s.Result), o.before.starts, o.before.Status)
+		}
+		n, err := tx.Exec(ctx, finishStepsSQL(tx.Kind(), len(members)), args...)
+		if err == nil && int(n) != len(members) {
+			err = moved(g)
+		}
+		if err != nil {
+			return members[0], err
+		}
+		for _, o := range members {
+			if err := o.tell(ctx, tx); err != nil {
+				return o, err
+			}
+		}
+		return nil, nil
+	})
 }

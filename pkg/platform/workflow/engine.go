@@ -32,10 +32,10 @@ func (b Backoff) after(attempt int) time.Duration {
 	return d/2 + time.Duration(b.Random()*float64(d/2))
 }
 
-// metrics is told what ended; package telemetry's counters and histograms fit behind it.
+// metrics is told what changed; telemetry.Workflow fits. took is since the run's or the step's start.
 type metrics interface {
-	StepEnded(kind, action, status string, took time.Duration)
-	RunEnded(kind, status string, took time.Duration)
+	RunChanged(kind, status string, ended bool, took time.Duration)
+	StepDone(action, status string, took time.Duration)
 }
 
 // Options tune an engine; the zero value works.
@@ -114,8 +114,8 @@ func (e *Engine) Lead(ctx context.Context, epoch int64) error {
 	return l.run(ctx)
 }
 
-// Wait returns the run once done says so, or once it is over. It is woken by progress in this process, and polls for that of
-// others.
+// Wait returns the run once done says so, or once it is over; done may be nil, which is cheaper for large runs, as their
+// steps are then only read at the end. It is woken by progress in this process, and polls for that of others.
 func (e *Engine) Wait(ctx context.Context, s database.Scope, id string, done func(Run) bool) (Run, error) {
 	wake, stop := e.db.Watch(signalProgress)
 	defer stop()
@@ -124,6 +124,9 @@ func (e *Engine) Wait(ctx context.Context, s database.Scope, id string, done fun
 	for {
 		var r Run
 		err := e.db.Read(ctx, s, func(ctx context.Context, tx *database.Tx) (err error) {
+			if r, err = getRun(ctx, tx, id); err != nil || (done == nil && r.Alive()) {
+				return err
+			}
 			r, err = Get(ctx, tx, id)
 			return err
 		})

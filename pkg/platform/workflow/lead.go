@@ -276,15 +276,15 @@ func (l *lead) drop(o *op) {
 func (l *lead) settled(ctx context.Context, m *machine) {
 	r := &m.run
 	l.e.log.InfoContext(ctx, "run "+r.Status, "run", r.ID, "kind", r.Kind, "tenant", r.Tenant, "phase", r.phase, "why", r.Error)
-	if !r.Alive() && l.e.opts.Metrics != nil {
-		l.e.opts.Metrics.RunEnded(r.Kind, r.Status, r.FinishedAt.Sub(r.StartedAt))
+	if l.e.opts.Metrics != nil {
+		l.e.opts.Metrics.RunChanged(r.Kind, r.Status, !r.Alive(), r.FinishedAt.Sub(r.StartedAt))
 	}
 	l.park(m)
 }
 
 func (l *lead) measure(o *op) {
 	if s := o.after; s.over() && l.e.opts.Metrics != nil && !s.StartedAt.IsZero() {
-		l.e.opts.Metrics.StepEnded(o.run.Kind, s.Action, s.Status, s.FinishedAt.Sub(s.StartedAt))
+		l.e.opts.Metrics.StepDone(s.Action, s.Status, s.FinishedAt.Sub(s.StartedAt))
 	}
 }
 

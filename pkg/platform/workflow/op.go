@@ -92,17 +92,28 @@ func (o *op) undoStart(ctx context.Context, tx *database.Tx) error {
 	return err
 }
 
-// finish writes the checkpoint, and lets the action and the hook write theirs.
-func (o *op) finish(ctx context.Context, tx *database.Tx) error {
+// stamp sets the times of the checkpoint.
+func (o *op) stamp(now time.Time) {
 	s := &o.after
-	ended := s.over() && s.Status != o.before.Status
-	if ended {
-		s.FinishedAt = tx.Now()
+	if o.ends() {
+		s.FinishedAt = now
 	}
 	s.notBefore = time.Time{}
 	if o.wait > 0 {
-		s.notBefore = tx.Now().Add(o.wait)
+		s.notBefore = now.Add(o.wait)
 	}
+}
+
+// ends says that the step comes to its end, as opposed to an attempt.
+func (o *op) ends() bool { return o.after.over() && o.after.Status != o.before.Status }
+
+// plain says that the checkpoint is of the common sort, of which one statement writes many.
+func (o *op) plain() bool { return o.ends() && o.after.undo == "" && o.wait == 0 }
+
+// finish writes the checkpoint, and lets the action and the hook write theirs.
+func (o *op) finish(ctx context.Context, tx *database.Tx) error {
+	o.stamp(tx.Now())
+	s := &o.after
 	n, err := tx.Exec(ctx, finishSQL, o.run.Tenant, o.run.ID, s.ID, s.Status, s.undo, database.Time(s.notBefore),
 		database.Time(s.FinishedAt), s.ended, s.Message, s.Error, string(s.Result), o.before.starts, o.before.undoStarts,
 		o.before.Status, o.before.undo)
@@ -112,19 +123,26 @@ func (o *op) finish(ctx context.Context, tx *database.Tx) error {
 	if n == 0 {
 		return o.recorded(ctx, tx)
 	}
+	return o.tell(ctx, tx)
+}
+
+// tell lets the action and the hook write their part of the checkpoint.
+func (o *op) tell(ctx context.Context, tx *database.Tx) error {
+	ctx = o.run.context(ctx)
+	s := &o.after
 	if o.commit != nil {
 		if err := hook("the commit of action "+s.Action, func() error { return o.commit(ctx, tx, o.call) }); err != nil {
 			return err
 		}
 	}
-	if ended && o.hooks.OnStep != nil && !o.quiet {
-		var last *time.Time
-		if !o.last.IsZero() {
-			last = &o.last
-		}
-		return hook("the hook of steps", func() error { return o.hooks.OnStep(ctx, tx, o.run, *s, last) })
+	if !o.ends() || o.hooks.OnStep == nil || o.quiet {
+		return nil
 	}
-	return nil
+	var last *time.Time
+	if !o.last.IsZero() {
+		last = &o.last
+	}
+	return hook("the hook of steps", func() error { return o.hooks.OnStep(ctx, tx, o.run, *s, last) })
 }
 
 // recorded is for a checkpoint that finds nothing to change: its first commit went through and only the answer was lost, or
@@ -164,6 +182,7 @@ func (o *op) settle(ctx context.Context, tx *database.Tx) error {
 	if o.hooks.OnRun == nil {
 		return nil
 	}
+	ctx = r.context(ctx)
 	told := *r
 	told.Version++
 	return hook("the hook of runs", func() error { return o.hooks.OnRun(ctx, tx, told) })

@@ -3,6 +3,8 @@ package workflow
 import (
 	"fmt"
 	"strings"
+
+	"github.com/omnicloud/omnicloud/pkg/platform/database"
 )
 
 const runColumns = `tenant, id, kind, key, status, phase, on_failure, parallel, error, input, request_id, traceparent,
@@ -81,9 +83,21 @@ func lockRunsSQL(n int, lock bool) string {
 
 // startStepsSQL begins n steps of one run that have the same counts. It changes them again when its first commit went through
 // unnoticed, so it can be repeated.
-func startStepsSQL(n int) string {
-	return `update workflow_steps set status = 'running', attempts = $3, starts = $4, not_before = null, started_at = coalesce(started_at, $5)
-where tenant = $1 and run = $2 and status in ('pending', 'running') and starts >= $4 - 1 and starts <= $4 and id in (` + placeholders(6, n) + `)`
+//
+// Both of the statements for many steps are written twice: PostgreSQL, before it has statistics of a new run, takes the run to be
+// one row and goes through all of it for each statement (25 ms of 4000 steps). Made to look up one step after the other, by the whole
+// key (lateral, offset 0), it needs 1 ms.
+func startStepsSQL(kind database.Kind, n int) string {
+	const (
+		set   = `update workflow_steps set status = 'running', attempts = $3, starts = $4, not_before = null, started_at = coalesce(started_at, $5) `
+		match = `tenant = $1 and run = $2 and status in ('pending', 'running') and starts >= $4 - 1 and starts <= $4 and id `
+	)
+	if kind == database.SQLite {
+		return set + `where ` + match + `in (` + placeholders(6, n) + `)`
+	}
+	return set + `where ctid = any (array(
+  select found.at from (values (` + strings.ReplaceAll(placeholders(6, n), ", ", "), (") + `)) as v (step)
+  cross join lateral (select ctid as at from workflow_steps where ` + match + ` = v.step offset 0) as found))`
 }
 
 const startUndoSQL = `update workflow_steps set undo = 'running', undo_attempts = $4, undo_starts = $5, not_before = null
@@ -91,6 +105,36 @@ where tenant = $1 and run = $2 and id = $3 and undo in ('', 'running') and statu
 
 const finishSQL = `update workflow_steps set status = $4, undo = $5, not_before = $6, finished_at = $7, ended = $8, message = $9, error = $10, result = $11
 where tenant = $1 and run = $2 and id = $3 and starts = $12 and undo_starts = $13 and status = $14 and undo = $15`
+
+// finishStepsSQL writes n checkpoints of one run's steps that have come to their end ($3: now), finishColumns values each. The casts of
+// the first row tell PostgreSQL the types of all.
+func finishStepsSQL(kind database.Kind, n int) string {
+	var b strings.Builder
+	b.WriteString(`with v (step, new_status, ended, message, error, result, starts, was) as (values `)
+	at := 4
+	for i := range n {
+		form := ", ($%d, $%d, $%d, $%d, $%d, $%d, $%d, $%d)"
+		if i == 0 {
+			form = "(cast($%d as text), cast($%d as text), cast($%d as bigint), cast($%d as text), cast($%d as text), " +
+				"cast($%d as text), cast($%d as bigint), cast($%d as text))"
+		}
+		fmt.Fprintf(&b, form, at, at+1, at+2, at+3, at+4, at+5, at+6, at+7)
+		at += finishColumns
+	}
+	const (
+		match = `s.tenant = $1 and s.run = $2 and s.id = v.step and s.starts = v.starts and s.status = v.was and s.undo = ''`
+		set   = `update workflow_steps as s set status = v.new_status, not_before = null, finished_at = $3, ended = v.ended, message = v.message,
+  error = v.error, result = v.result from `
+	)
+	if kind == database.SQLite {
+		return b.String() + `) ` + set + `v where ` + match
+	}
+	return b.String() + `), found as materialized (
+  select v.*, one.at from v cross join lateral (select s.ctid as at from workflow_steps as s where ` + match + ` offset 0) as one)
+` + set + `found as v where s.ctid = v.at`
+}
+
+const finishColumns = 8
 
 const stepStateSQL = `select status, undo, starts, undo_starts, ended from workflow_steps where tenant = $1 and run = $2 and id = $3`
 

@@ -11,17 +11,9 @@ import (
 
 // Get gives a run with its steps; omni.CodeNotFound when there is none, or the scope does not see it.
 func Get(ctx context.Context, tx *database.Tx, id string) (Run, error) {
-	var r Run
-	found := false
-	err := tx.Query(ctx, getRunSQL, []any{tx.Scope().Value(), id}, func(scan func(...any) error) error {
-		found = true
-		return r.scan(scan)
-	})
+	r, err := getRun(ctx, tx, id)
 	if err != nil {
 		return Run{}, err
-	}
-	if !found {
-		return Run{}, notFound(id)
 	}
 	err = tx.Query(ctx, getStepsSQL, []any{r.Tenant, r.ID}, func(scan func(...any) error) error {
 		var s Step
@@ -31,6 +23,20 @@ func Get(ctx context.Context, tx *database.Tx, id string) (Run, error) {
 		r.Steps = append(r.Steps, s)
 		return nil
 	})
+	return r, err
+}
+
+// getRun is Get without the steps.
+func getRun(ctx context.Context, tx *database.Tx, id string) (Run, error) {
+	var r Run
+	found := false
+	err := tx.Query(ctx, getRunSQL, []any{tx.Scope().Value(), id}, func(scan func(...any) error) error {
+		found = true
+		return r.scan(scan)
+	})
+	if err == nil && !found {
+		err = notFound(id)
+	}
 	return r, err
 }
 
