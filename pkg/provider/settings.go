@@ -172,7 +172,7 @@ func (s *Settings) Number(name string, fallback, low, high float64) float64 {
 	default:
 		n = math.NaN()
 	}
-	if !(n >= low && n <= high) { //nolint:staticcheck // the negation also refuses NaN
+	if !(n >= low && n <= high) { // so written, it also refuses NaN
 		s.Fault(name, "must be a number from %v to %v", low, high)
 		return fallback
 	}

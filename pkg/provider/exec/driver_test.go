@@ -3,6 +3,7 @@ package exec_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -88,7 +89,7 @@ func agent(quirk providertest.Quirk, file, action string) int {
 
 func load(file string) world {
 	w := world{Role: "standby", Done: map[string]bool{}}
-	if raw, err := os.ReadFile(file); err == nil { //nolint:gosec // a file of the test
+	if raw, err := os.ReadFile(file); err == nil {
 		_ = json.Unmarshal(raw, &w)
 	}
 	return w
@@ -125,13 +126,11 @@ func TestContract(t *testing.T) {
 func script(t *testing.T, text string, more map[string]any) provider.Call {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "agent")
-	if err := os.WriteFile(file, []byte("#!/bin/sh\n"+text+"\n"), 0o700); err != nil { //nolint:gosec // it has to be executable
+	if err := os.WriteFile(file, []byte("#!/bin/sh\n"+text+"\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	config := map[string]any{"command": file, "env": map[string]any{"DIR": filepath.Dir(file)}}
-	for name, value := range more {
-		config[name] = value
-	}
+	maps.Copy(config, more)
 	return provider.Call{
 		Target: provider.Target{Tenant: "acme", Resource: "orders-db", Type: "database", Region: "eu-west-1", Address: "10.0.0.1:5432", Config: config},
 		Action: provider.Promote, Role: "active", Run: "run_7", Step: "db/promote", Epoch: 42,

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -145,8 +146,7 @@ func unanswered(ctx, timed context.Context, conf settings, c provider.Call, err 
 	case timed.Err() != nil:
 		return omni.Errorf(omni.CodeUnavailable, "%s: %s did not answer within %s", c.Action, where, omni.Duration(conf.timeout)).WithCause(err)
 	}
-	var wrapped *url.Error
-	if errors.As(err, &wrapped) {
+	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		err = wrapped.Err
 	}
 	return omni.Errorf(omni.CodeUnavailable, "%s: %s does not answer: %w", c.Action, where, err)
@@ -180,9 +180,7 @@ func request(ctx context.Context, conf settings, c provider.Call) (*http.Request
 	method, target, body := http.MethodGet, conf.url.JoinPath(string(c.Action)), []byte(nil)
 	if c.Action == provider.Check {
 		query := target.Query()
-		for name, values := range call.query() {
-			query[name] = values
-		}
+		maps.Copy(query, call.query())
 		target.RawQuery = query.Encode()
 	} else {
 		raw, err := json.Marshal(call)

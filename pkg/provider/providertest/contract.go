@@ -47,18 +47,18 @@ type Subject struct {
 func Run(t *testing.T, make func(t *testing.T) Subject) {
 	t.Helper()
 	s := make(t)
-	t.Run("a promoted target is active and healthy", func(t *testing.T) { promoted(t, s) })
-	t.Run("each action has its effect and its role", func(t *testing.T) { roles(t, s) })
-	t.Run("an action is repeated without a second effect", func(t *testing.T) { repeated(t, s) })
-	t.Run("a lower epoch is refused without effect", func(t *testing.T) { stale(t, s) })
-	t.Run("what is not supported says so", func(t *testing.T) { unsupported(t, s) })
-	t.Run("a failure says why", func(t *testing.T) { complains(t, s, Fails) })
-	t.Run("a flood is bounded and its end is kept", func(t *testing.T) { complains(t, s, Floods) })
-	t.Run("a target that hangs is given up at the timeout", func(t *testing.T) { hangs(t, s) })
-	t.Run("a call ends with its context", func(t *testing.T) { cancelled(t, s) })
-	t.Run("nonsense is named as such", func(t *testing.T) { nonsense(t, s) })
-	t.Run("many targets at once do not disturb each other", func(t *testing.T) { crowd(t, s) })
-	t.Run("a wrong config is refused by its path", func(t *testing.T) { configs(t, s) })
+	t.Run("a promoted target is active and healthy", s.promoted)
+	t.Run("each action has its effect and its role", s.roles)
+	t.Run("an action is repeated without a second effect", s.repeated)
+	t.Run("a lower epoch is refused without effect", s.stale)
+	t.Run("what is not supported says so", s.unsupported)
+	t.Run("a failure says why", s.complains(Fails))
+	t.Run("a flood is bounded and its end is kept", s.complains(Floods))
+	t.Run("a target that hangs is given up at the timeout", s.hangs)
+	t.Run("a call ends with its context", s.cancelled)
+	t.Run("nonsense is named as such", s.nonsense)
+	t.Run("many targets at once do not disturb each other", s.crowd)
+	t.Run("a wrong config is refused by its path", s.configs)
 }
 
 func (s Subject) target(t *testing.T, q Quirk) provider.Target {
@@ -84,7 +84,7 @@ func (s Subject) do(t *testing.T, target provider.Target, action provider.Action
 	}
 }
 
-func (s Subject) role(t *testing.T, target provider.Target) provider.State {
+func (s Subject) shows(t *testing.T, target provider.Target) provider.State {
 	t.Helper()
 	state, err := s.Driver.Check(t.Context(), provider.Call{Target: target, Action: provider.Check})
 	if err != nil {
@@ -100,36 +100,36 @@ func (s Subject) expectEffects(t *testing.T, target provider.Target, want ...str
 	}
 }
 
-func promoted(t *testing.T, s Subject) {
+func (s Subject) promoted(t *testing.T) {
 	target := s.target(t, Obedient)
-	if state := s.role(t, target); state.Role != provider.RoleStandby || !state.Healthy {
+	if state := s.shows(t, target); state.Role != provider.RoleStandby || !state.Healthy {
 		t.Errorf("before: %+v, want a healthy standby", state)
 	}
 	s.do(t, target, provider.Promote, "s1", 1)
-	if state := s.role(t, target); state.Role != provider.RoleActive || !state.Healthy {
+	if state := s.shows(t, target); state.Role != provider.RoleActive || !state.Healthy {
 		t.Errorf("after: %+v, want a healthy active", state)
 	}
 }
 
-func roles(t *testing.T, s Subject) {
+func (s Subject) roles(t *testing.T) {
 	target := s.target(t, Obedient)
 	var want []string
 	for i, action := range []provider.Action{provider.Promote, provider.Demote, provider.Fence, provider.Stop} {
 		step := fmt.Sprintf("s%d", i)
 		s.do(t, target, action, step, 3)
 		want = append(want, fmt.Sprintf("%s run_1/%s 3", action, step))
-		if got := s.role(t, target).Role; got != provider.RoleAfter(action) {
+		if got := s.shows(t, target).Role; got != provider.RoleAfter(action) {
 			t.Errorf("after %s: role %q, want %q", action, got, provider.RoleAfter(action))
 		}
 	}
 	s.do(t, target, provider.Start, "s9", 3)
 	s.expectEffects(t, target, append(want, "start run_1/s9 3")...)
-	if got := s.role(t, target).Role; got == provider.RoleStopped {
+	if got := s.shows(t, target).Role; got == provider.RoleStopped {
 		t.Error("after start it is still stopped")
 	}
 }
 
-func repeated(t *testing.T, s Subject) {
+func (s Subject) repeated(t *testing.T) {
 	target := s.target(t, Obedient)
 	s.do(t, target, provider.Promote, "s1", 1)
 	s.do(t, target, provider.Promote, "s1", 1)
@@ -139,7 +139,7 @@ func repeated(t *testing.T, s Subject) {
 	s.expectEffects(t, target, "promote run_1/s1 1", "demote run_1/s2 2")
 }
 
-func stale(t *testing.T, s Subject) {
+func (s Subject) stale(t *testing.T) {
 	target := s.target(t, Obedient)
 	s.do(t, target, provider.Promote, "s1", 7)
 	for _, action := range provider.Actions() {
@@ -148,12 +148,12 @@ func stale(t *testing.T, s Subject) {
 		}
 	}
 	s.expectEffects(t, target, "promote run_1/s1 7")
-	if got := s.role(t, target).Role; got != provider.RoleActive {
+	if got := s.shows(t, target).Role; got != provider.RoleActive {
 		t.Errorf("role %q, want active as before", got)
 	}
 }
 
-func unsupported(t *testing.T, s Subject) {
+func (s Subject) unsupported(t *testing.T) {
 	target := s.target(t, Unsupported)
 	if err := s.Driver.Do(t.Context(), call(target, provider.Fence, "s1", 1)); !errors.Is(err, provider.ErrNotSupported) {
 		t.Errorf("fence: %v, want ErrNotSupported", err)
@@ -161,16 +161,18 @@ func unsupported(t *testing.T, s Subject) {
 	s.do(t, target, provider.Promote, "s2", 1)
 }
 
-func complains(t *testing.T, s Subject, q Quirk) {
-	target := s.target(t, q)
-	_, checkErr := s.Driver.Check(t.Context(), call(target, provider.Check, "s1", 1))
-	for what, err := range map[string]error{"check": checkErr, "promote": s.Driver.Do(t.Context(), call(target, provider.Promote, "s2", 1))} {
-		expectFailure(t, what, err)
-		if err != nil && !strings.Contains(err.Error(), Complaint) {
-			t.Errorf("%s: %v\nwant it to say %q", what, provider.Shorten(err.Error(), 500), Complaint)
-		}
-		if err != nil && len(err.Error()) > provider.MaxText+512 {
-			t.Errorf("%s: the error is %d bytes long", what, len(err.Error()))
+func (s Subject) complains(q Quirk) func(t *testing.T) {
+	return func(t *testing.T) {
+		target := s.target(t, q)
+		_, checkErr := s.Driver.Check(t.Context(), call(target, provider.Check, "s1", 1))
+		for what, err := range map[string]error{"check": checkErr, "promote": s.Driver.Do(t.Context(), call(target, provider.Promote, "s2", 1))} {
+			expectFailure(t, what, err)
+			if err != nil && !strings.Contains(err.Error(), Complaint) {
+				t.Errorf("%s: %v\nwant it to say %q", what, provider.Shorten(err.Error(), 500), Complaint)
+			}
+			if err != nil && len(err.Error()) > provider.MaxText+512 {
+				t.Errorf("%s: the error is %d bytes long", what, len(err.Error()))
+			}
 		}
 	}
 }
@@ -191,7 +193,7 @@ func expectFailure(t *testing.T, what string, err error) {
 // patience is how much longer than its limit a call may take on a loaded machine.
 const patience = 10 * time.Second
 
-func hangs(t *testing.T, s Subject) {
+func (s Subject) hangs(t *testing.T) {
 	target := s.target(t, Hangs)
 	start := time.Now()
 	err := s.Driver.Do(t.Context(), call(target, provider.Promote, "s1", 1))
@@ -205,7 +207,7 @@ func hangs(t *testing.T, s Subject) {
 	}
 }
 
-func cancelled(t *testing.T, s Subject) {
+func (s Subject) cancelled(t *testing.T) {
 	target := s.target(t, Hangs)
 	target.Config["timeout"] = "5m"
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
@@ -221,7 +223,7 @@ func cancelled(t *testing.T, s Subject) {
 	}
 }
 
-func nonsense(t *testing.T, s Subject) {
+func (s Subject) nonsense(t *testing.T) {
 	target := s.target(t, Nonsense)
 	_, err := s.Driver.Check(t.Context(), call(target, provider.Check, "s1", 1))
 	if !omni.Is(err, omni.CodeInternal) {
@@ -229,7 +231,7 @@ func nonsense(t *testing.T, s Subject) {
 	}
 }
 
-func crowd(t *testing.T, s Subject) {
+func (s Subject) crowd(t *testing.T) {
 	const many = 40
 	targets := make([]provider.Target, many)
 	results := make(chan error, many)
@@ -249,7 +251,7 @@ func crowd(t *testing.T, s Subject) {
 	}
 }
 
-func configs(t *testing.T, s Subject) {
+func (s Subject) configs(t *testing.T) {
 	for path, config := range s.BadConfigs {
 		faults := s.Driver.Validate(config)
 		if !slices.ContainsFunc(faults, func(f omni.FieldError) bool { return f.Path == path && f.Message != "" }) {

@@ -17,13 +17,13 @@ import (
 // These tests stand inside the package to put questions of their own in the place of the network, so that time can be
 // fake.
 
-// bubble is a running service in fake time, whose regions and answers the test sets.
+// bubble is a running service in fake time, whose regions the test sets.
 type bubble struct {
 	*Service
+	t       *testing.T // of the bubble
 	mu      sync.Mutex
 	regions []infra.Region
 	err     error
-	answers map[string]ask // by probe name
 	counts  counts
 }
 
@@ -53,11 +53,12 @@ func every(name string, interval time.Duration) infra.Probe {
 	return infra.Probe{Name: name, Type: infra.ProbeHTTP, Target: "http://h", Interval: omni.Duration(interval), Timeout: omni.Duration(interval / 2)}
 }
 
-// watch runs fn in a bubble with a service that watches regions; questions without an answer of the test's own succeed after 1 ms.
-func watch(t *testing.T, opts Options, answers map[string]ask, regions []infra.Region, fn func(t *testing.T, b *bubble)) {
+// watch runs fn in a bubble with a service that watches regions; answers are by probe; a question without one
+// succeeds after 1 ms.
+func watch(t *testing.T, opts Options, answers map[string]ask, regions []infra.Region, fn func(b *bubble)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		b := &bubble{regions: regions, answers: answers}
+		b := &bubble{t: t, regions: regions}
 		opts.Now, opts.Observer, opts.Metrics = time.Now, "r1", &b.counts
 		b.Service = New(opts)
 		b.asking = func(p *probe) ask {
@@ -79,7 +80,7 @@ func watch(t *testing.T, opts Options, answers map[string]ask, regions []infra.R
 			})
 		}()
 		synctest.Wait()
-		fn(t, b)
+		fn(b)
 		cancel()
 		if err := <-done; err != nil {
 			t.Errorf("Run: %v", err)
@@ -123,7 +124,8 @@ func (b *bubble) of(t *testing.T, probe string) []infra.Observation {
 }
 
 func TestAProbeIsAskedOnceAnInterval(t *testing.T) {
-	watch(t, Options{}, nil, []infra.Region{region("east", every("p", 2*time.Second))}, func(t *testing.T, b *bubble) {
+	watch(t, Options{}, nil, []infra.Region{region("east", every("p", 2*time.Second))}, func(b *bubble) {
+		t := b.t
 		if states := b.ProbeStates(); len(states) != 1 || states[0].Status != Unknown || len(b.of(t, "p")) != 0 {
 			t.Errorf("before the first answer: %+v, want unknown", states)
 		}
@@ -157,7 +159,8 @@ func TestAHangingTargetDelaysNobody(t *testing.T) {
 		answers[hanging] = never
 		probes = append(probes, every(hanging, time.Second), every(fmt.Sprintf("live-%d", i), time.Second))
 	}
-	watch(t, Options{}, answers, []infra.Region{region("east", probes...)}, func(t *testing.T, b *bubble) {
+	watch(t, Options{}, answers, []infra.Region{region("east", probes...)}, func(b *bubble) {
+		t := b.t
 		time.Sleep(10*time.Second + 600*time.Millisecond)
 		for i := range 50 {
 			if list := b.of(t, fmt.Sprintf("live-%d", i)); len(list) < 10 || !list[9].OK {
@@ -180,7 +183,8 @@ func TestTooManyQuestionsAreSkippedAndCounted(t *testing.T) {
 	for i := range probes {
 		probes[i].Timeout = probes[i].Interval
 	}
-	watch(t, Options{InFlight: 2}, answers, []infra.Region{region("east", probes...)}, func(t *testing.T, b *bubble) {
+	watch(t, Options{InFlight: 2}, answers, []infra.Region{region("east", probes...)}, func(b *bubble) {
+		t := b.t
 		time.Sleep(10 * time.Second)
 		var skipped int64
 		for _, s := range b.ProbeStates() {
@@ -200,7 +204,8 @@ func TestStatusFollowsTheAnswers(t *testing.T) {
 		}
 		return nil
 	}}
-	watch(t, Options{}, answers, []infra.Region{region("east", every("p", time.Second))}, func(t *testing.T, b *bubble) {
+	watch(t, Options{}, answers, []infra.Region{region("east", every("p", time.Second))}, func(b *bubble) {
+		t := b.t
 		time.Sleep(1100 * time.Millisecond)
 		up := b.ProbeStates()[0]
 		broken.Store(true)
@@ -220,7 +225,8 @@ func TestStatusFollowsTheAnswers(t *testing.T) {
 
 func TestHeartbeatsFailAfterTheirInterval(t *testing.T) {
 	beat := infra.Probe{Name: "agent", Type: infra.ProbeHeartbeat, Interval: omni.Duration(10 * time.Second)}
-	watch(t, Options{}, nil, []infra.Region{region("east", beat, every("p", time.Second))}, func(t *testing.T, b *bubble) {
+	watch(t, Options{}, nil, []infra.Region{region("east", beat, every("p", time.Second))}, func(b *bubble) {
+		t := b.t
 		if err := b.Heartbeat(t.Context(), "east", "a", "nobody"); !omni.Is(err, omni.CodeNotFound) {
 			t.Errorf("an unknown probe: %v", err)
 		}
@@ -268,7 +274,8 @@ func (b *bubble) state(probe string) State {
 
 func TestAReloadKeepsWhatHasNotChanged(t *testing.T) {
 	one, two := every("one", time.Second), every("two", time.Second)
-	watch(t, Options{}, nil, []infra.Region{region("east", one, two), region("west", one)}, func(t *testing.T, b *bubble) {
+	watch(t, Options{}, nil, []infra.Region{region("east", one, two), region("west", one)}, func(b *bubble) {
+		t := b.t
 		time.Sleep(5*time.Second + 10*time.Millisecond)
 		changed := two
 		changed.Target = "http://elsewhere"
@@ -293,7 +300,8 @@ func TestAReloadKeepsWhatHasNotChanged(t *testing.T) {
 
 func TestRingsAreBoundedAndReachBack(t *testing.T) {
 	fast, slow := every("fast", 100*time.Millisecond), every("slow", time.Minute)
-	watch(t, Options{}, nil, []infra.Region{region("east", fast, slow)}, func(t *testing.T, b *bubble) {
+	watch(t, Options{}, nil, []infra.Region{region("east", fast, slow)}, func(b *bubble) {
+		t := b.t
 		time.Sleep(time.Hour + 10*time.Second)
 		for name, want := range map[string]int{"fast": maxRing, "slow": minRing} {
 			list := b.of(t, name)

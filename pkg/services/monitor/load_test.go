@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 
 // serve answers 200 to everything until its stdin ends.
 func serve() int {
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it lives as long as the process
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return 1
 	}
@@ -50,7 +50,7 @@ func serve() int {
 // served starts such a server and gives its address.
 func served(tb testing.TB) string {
 	tb.Helper()
-	cmd := exec.Command(os.Args[0], "serve") //nolint:noctx // it ends with its stdin
+	cmd := exec.Command(os.Args[0], "serve") // it ends with its stdin
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		tb.Fatal(err)

@@ -115,7 +115,7 @@ func (p *probe) phase() time.Duration {
 	}
 	// FNV differs little in its high bits for names that differ at their end; multiplying and taking the high half spreads these.
 	spread := (h.Sum64() * 0x9E3779B97F4A7C15) >> 32
-	return time.Duration(spread * uint64(min(p.interval, firstWithin)) >> 32) //nolint:gosec // both factors are below 2^33 and 2^32
+	return time.Duration(spread * uint64(min(p.interval, firstWithin)) >> 32) // both factors are below 2^32 and 2^33
 }
 
 // capacity is how many answers the ring holds.

@@ -125,33 +125,18 @@ func (s *Service) Run(ctx context.Context, regions func(ctx context.Context) ([]
 // load takes over the probes of list: new and changed ones begin as unknown, unchanged ones go on, the rest are dropped.
 func (s *Service) load(ctx context.Context, list []infra.Region) {
 	now := s.opts.Now()
+	wanted, refused := definitions(list)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	seen := make(map[key]bool, len(s.probes))
-	changed, refused := false, 0
-	for _, region := range list {
-		for _, zone := range region.Spec.Zones {
-			for _, def := range zone.Probes {
-				k := key{region.Name, zone.Name, def.Name}
-				old := s.probes[k]
-				if seen[k] {
-					continue // infra refuses a second one of the same name
-				}
-				if len(seen) >= maxProbes {
-					refused++
-					continue
-				}
-				seen[k] = true
-				if old != nil && old.same(def) {
-					continue
-				}
-				changed = true
-				s.replace(old, newProbe(k, def, now))
-			}
+	changed := false
+	for k, def := range wanted {
+		if old := s.probes[k]; old == nil || !old.same(def) {
+			changed = true
+			s.replace(old, newProbe(k, def, now))
 		}
 	}
 	for k, p := range s.probes {
-		if !seen[k] {
+		if _, still := wanted[k]; !still {
 			changed = true
 			s.schedule.remove(p)
 			delete(s.probes, k)
@@ -165,6 +150,27 @@ func (s *Service) load(ctx context.Context, list []infra.Region) {
 	if changed {
 		s.index()
 	}
+}
+
+// definitions gives the probes of all regions by their names: the first of two of one name, the first maxProbes in all.
+func definitions(list []infra.Region) (wanted map[key]infra.Probe, refused int) {
+	wanted = map[key]infra.Probe{}
+	for _, region := range list {
+		for _, zone := range region.Spec.Zones {
+			for _, def := range zone.Probes {
+				k := key{region.Name, zone.Name, def.Name}
+				if _, twice := wanted[k]; twice {
+					continue
+				}
+				if len(wanted) >= maxProbes {
+					refused++
+					continue
+				}
+				wanted[k] = def
+			}
+		}
+	}
+	return wanted, refused
 }
 
 // replace begins to watch p, in place of old unless that is nil. The caller holds s.mu.

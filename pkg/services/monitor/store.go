@@ -22,11 +22,10 @@ type store struct {
 	observer string
 
 	mu    sync.Mutex
-	clean bool             // the observer's rows of an earlier life are gone
-	dirty map[*probe]bool  // their status changed
-	gone  map[key]bool     // removed
-	beats map[*probe]bool  // have beats that other replicas do not know of
-	heard map[key]struct{} // scratch of the last reading
+	clean bool            // the observer's rows of an earlier life are gone
+	dirty map[*probe]bool // their status changed
+	gone  map[key]bool    // removed
+	beats map[*probe]bool // have beats that other replicas do not know of
 }
 
 func newStore(db *database.DB, observer string) *store {
