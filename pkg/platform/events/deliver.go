@@ -71,12 +71,12 @@ func (r *Relay) handle(ctx context.Context, i int, items []item) error {
 	defer cancel()
 	r.opts.Failpoint("events.before_handle")
 	err := c.Database.Write(ctx, database.Platform(), func(ctx context.Context, tx *database.Tx) error {
+		first, err := firstSeen(ctx, tx, c.Name, items)
+		if err != nil {
+			return err
+		}
 		for _, it := range items {
-			first, err := firstSeen(ctx, tx, c.Name, it.event.ID)
-			if err != nil {
-				return err
-			}
-			if !first {
+			if !first[it.event.ID] {
 				continue
 			}
 			if err := call(ctx, tx, c, it.event); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"iter"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -28,7 +29,7 @@ type Feed struct {
 	opts FeedOptions
 
 	mu    sync.Mutex
-	added int64 // since the last look for what to remove
+	added int // since the last look for what to remove
 }
 
 // NewFeed makes the feed, which lives in the infra database.
@@ -62,25 +63,46 @@ func (f *Feed) Consumer() Consumer {
 	return Consumer{Name: "feed", Database: f.db, Handle: f.add}
 }
 
-func (f *Feed) add(ctx context.Context, tx *database.Tx, e Event) error {
+// add gathers the events of a delivery, which go into the feed at its end.
+func (f *Feed) add(_ context.Context, tx *database.Tx, e Event) error {
+	batch := tx.Attach(feedKey{}, func() database.Flusher { return &feedBatch{feed: f} }).(*feedBatch)
+	batch.events = append(batch.events, e)
+	return nil
+}
+
+type feedKey struct{}
+
+type feedBatch struct {
+	feed   *Feed
+	events []Event
+}
+
+// Flush implements database.Flusher.
+func (b *feedBatch) Flush(ctx context.Context, tx *database.Tx) error {
 	if err := lockFeed(ctx, tx); err != nil {
 		return err
 	}
-	if err := insertFeed(ctx, tx, e); err != nil {
-		return err
+	for part := range slices.Chunk(b.events, insertChunk) {
+		if err := insertFeed(ctx, tx, part); err != nil {
+			return err
+		}
 	}
 	tx.Signal(feedTopic)
-	f.mu.Lock()
-	f.added++
-	due := f.added >= pruneAfter
-	if due {
-		f.added = 0
-	}
-	f.mu.Unlock()
-	if !due {
+	if !b.feed.due(len(b.events)) {
 		return nil
 	}
-	return pruneFeed(ctx, tx, tx.Now().Add(-f.opts.Retention), f.opts.MaxItems)
+	return pruneFeed(ctx, tx, tx.Now().Add(-b.feed.opts.Retention), b.feed.opts.MaxItems)
+}
+
+// due counts what is added, and says when it is time to look for what to remove.
+func (f *Feed) due(added int) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.added += added; f.added < pruneAfter {
+		return false
+	}
+	f.added = 0
+	return true
 }
 
 // feedPage is how many events are read at once.

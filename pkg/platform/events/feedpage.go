@@ -73,13 +73,16 @@ func lockFeed(ctx context.Context, tx *database.Tx) error {
 	return err
 }
 
-func insertFeed(ctx context.Context, tx *database.Tx, e Event) error {
-	text, err := json.Marshal(e)
-	if err != nil {
-		return fmt.Errorf("event %s: %w", e.ID, err)
+func insertFeed(ctx context.Context, tx *database.Tx, evs []Event) error {
+	args := make([]any, 0, 4*len(evs))
+	for _, e := range evs {
+		text, err := json.Marshal(e)
+		if err != nil {
+			return fmt.Errorf("event %s: %w", e.ID, err)
+		}
+		args = append(args, e.Type, e.Tenant, string(text), database.Time(tx.Now()))
 	}
-	_, err = tx.Exec(ctx, `insert into event_feed (type, tenant, event, at) values ($1, $2, $3, $4)`,
-		e.Type, e.Tenant, string(text), database.Time(tx.Now()))
+	_, err := tx.Exec(ctx, `insert into event_feed (type, tenant, event, at) values `+tuples(len(evs), 4), args...)
 	return err
 }
 

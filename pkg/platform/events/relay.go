@@ -28,7 +28,7 @@ type Consumer struct {
 type RelayOptions struct {
 	Interval      time.Duration // between looks for events of other processes; 200 ms
 	Batch         int           // events of one pass; 512
-	Group         int           // events that a consumer handles in one transaction; 64
+	Group         int           // events that a consumer handles in one transaction; 64, at most 200
 	Retention     time.Duration // how long relayed events, and the inbox's notes of them, are kept; 24 h
 	HandleTimeout time.Duration // of one transaction of a consumer; 30 s
 	BackoffMin    time.Duration // before a failed subject is tried again, doubled each time; 200 ms
@@ -44,7 +44,7 @@ type RelayOptions struct {
 func (o RelayOptions) withDefaults() RelayOptions {
 	o.Interval = positive(o.Interval, 200*time.Millisecond)
 	o.Batch = positive(o.Batch, 512)
-	o.Group = positive(o.Group, 64)
+	o.Group = min(positive(o.Group, 64), insertChunk)
 	o.Retention = positive(o.Retention, 24*time.Hour)
 	o.HandleTimeout = positive(o.HandleTimeout, 30*time.Second)
 	o.BackoffMin = positive(o.BackoffMin, 200*time.Millisecond)

@@ -128,11 +128,22 @@ func deleteInbox(ctx context.Context, tx *database.Tx, ids []string) error {
 	return err
 }
 
-// firstSeen notes that the consumer handles the event in this transaction; false when it has before.
-func firstSeen(ctx context.Context, tx *database.Tx, consumer, event string) (bool, error) {
-	n, err := tx.Exec(ctx, `insert into inbox (consumer, event_id, at) values ($1, $2, $3) on conflict do nothing`,
-		consumer, event, database.Time(tx.Now()))
-	return n == 1, err
+// firstSeen notes that the consumer handles the events in this transaction, and gives the ids of those that it has not handled
+// before.
+func firstSeen(ctx context.Context, tx *database.Tx, consumer string, items []item) (map[string]bool, error) {
+	args := make([]any, 0, 3*len(items))
+	for _, it := range items {
+		args = append(args, consumer, it.event.ID, database.Time(tx.Now()))
+	}
+	first := make(map[string]bool, len(items))
+	err := tx.Query(ctx, `insert into inbox (consumer, event_id, at) values `+tuples(len(items), 3)+` on conflict do nothing returning event_id`, args,
+		func(scan func(...any) error) error {
+			var id string
+			err := scan(&id)
+			first[id] = true
+			return err
+		})
+	return first, err
 }
 
 func list(ids []string) []any {

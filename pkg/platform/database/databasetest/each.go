@@ -63,8 +63,7 @@ func OpenAt(t testing.TB, name database.Name, now func() time.Time) *database.DB
 	if err := os.WriteFile(path, sqliteTemplate(t, name), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	// What a power cut would do is not these tests' subject.
-	db, err := sqlite.Open(t.Context(), name, path, now, sqlite.Options{Synchronous: "OFF"})
+	db, err := sqlite.Open(t.Context(), name, path, now, sqlite.Options{Synchronous: synchronous()})
 	return opened(t, db, err)
 }
 
@@ -97,6 +96,14 @@ func opened(t testing.TB, db *database.DB, err error) *database.DB {
 		}
 	})
 	return db
+}
+
+// synchronous is SQLite's level: what a power cut would do is rarely a test's subject.
+func synchronous() string {
+	if Durable() {
+		return "FULL"
+	}
+	return "OFF"
 }
 
 // shared is what the tests of one program share. A test cannot be handed it, since each stands alone: so this is the one

@@ -87,6 +87,10 @@ func (s *server) data() string { return filepath.Join(s.dir, "data") }
 // the kernel closes however that program ends: then the server is stopped (SIGQUIT: at once) and its folder removed.
 const keeper = `"$@" & pid=$!; read -r _; kill -QUIT $pid; wait $pid; cd /; rm -rf "$0"`
 
+// Durable says that commits are to reach the disk, as in production, which tests forgo for speed: OMNI_TEST_DURABLE=1 asks
+// for it, in benchmarks above all.
+func Durable() bool { return os.Getenv("OMNI_TEST_DURABLE") == "1" }
+
 // run starts the server and waits until it takes connections.
 func (s *server) run(ctx context.Context, bin string, who *syscall.Credential) error {
 	log, err := os.Create(filepath.Join(s.dir, "log"))
@@ -98,8 +102,12 @@ func (s *server) run(ctx context.Context, bin string, who *syscall.Credential) e
 		"-c", keeper, s.dir, filepath.Join(bin, "postgres"), "-D", s.data(), "-p", strconv.Itoa(s.port),
 		"-k", s.dir, "-c", "listen_addresses=127.0.0.1",
 	}
+	durable := "off"
+	if Durable() {
+		durable = "on"
+	}
 	for _, setting := range []string{
-		"fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=300", "shared_buffers=64MB",
+		"fsync=" + durable, "synchronous_commit=" + durable, "full_page_writes=" + durable, "max_connections=300", "shared_buffers=64MB",
 		"autovacuum=off", "max_wal_size=256MB", "jit=off", "dynamic_shared_memory_type=mmap",
 		"max_parallel_workers=0", "wal_level=minimal", "max_wal_senders=0",
 	} {
