@@ -57,9 +57,11 @@ func (d *decoder) enter(n *yaml.Node, path string, depth int) (target *yaml.Node
 			d.fault(n, path, "is an alias of something that holds it")
 			return nil, leave, false
 		}
-		d.open[target] = true
-		leave = func() { delete(d.open, target) }
 		n = target
+	}
+	if n.Anchor != "" {
+		d.open[n] = true
+		leave = func() { delete(d.open, n) }
 	}
 	if n.Style&yaml.TaggedStyle != 0 {
 		d.fault(n, path, "carries the tag %s; tags are not supported", quoted(n.Tag))

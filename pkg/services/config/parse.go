@@ -192,7 +192,7 @@ func (p *parser) object(d *decoder, n *yaml.Node) (Object, bool) {
 	if h.APIVersion != APIVersion && (h.APIVersion != "" || sound) {
 		p.faults.add(d.file, o.where("apiVersion"), "apiVersion", "must be %s, not %s", APIVersion, quoted(h.APIVersion))
 	}
-	p.metadata(o, kind, known)
+	p.metadata(o, kind, known, sound)
 	p.once(o)
 	return o, len(p.faults.list) == before
 }
@@ -228,15 +228,15 @@ func (p *parser) spec(d *decoder, doc, n *yaml.Node, into any) {
 	d.decode(n, out, "spec", 1)
 }
 
-// metadata checks what the types do not say.
-func (p *parser) metadata(o Object, kind Kind, known bool) {
+// metadata checks what the types do not say. sound says that reading the metadata found nothing.
+func (p *parser) metadata(o Object, kind Kind, known, sound bool) {
 	fault := func(path, format string, args ...any) {
 		p.faults.add(o.file, o.where(path), path, format, args...)
 	}
 	const form = "must be 1 to 63 of a–z, 0–9 and '-', with no '-' at either end, not %s"
 	if name := o.Metadata.Name; name != "" && omni.CheckName("name", name) != nil {
 		fault("metadata.name", form, quoted(name))
-	} else if _, given := o.at["metadata.name"]; given && name == "" {
+	} else if _, given := o.at["metadata.name"]; given && name == "" && sound {
 		fault("metadata.name", form, quoted(name))
 	}
 	tenant := o.Metadata.Tenant
