@@ -170,7 +170,7 @@ func (p *planner) guardLag(m mover, s PlacementState) {
 	bound := p.w.maxLag(p.r)
 	if behind(s.LagSeconds, bound) {
 		text := fmt.Sprintf("%s in %s is %.1fs behind, more than %s", m.Name, p.r.To, *s.LagSeconds, omni.Duration(bound))
-		if p.r.Mode == Forced && p.r.Reason != "" {
+		if p.r.acceptsLoss() {
 			p.warn("%s; forced: what was written meanwhile is lost", text)
 		} else {
 			p.refuse(omni.CodeRefused, "wait for it to catch up, or use mode forced with a reason", "%s", text)
@@ -181,6 +181,9 @@ func (p *planner) guardLag(m mover, s PlacementState) {
 		p.plan.AtRisk = append(p.plan.AtRisk, Risk{Resource: m.Name, LagSeconds: s.LagSeconds, LagBytes: s.LagBytes})
 	}
 }
+
+// acceptsLoss says that a human forces the move and has said why.
+func (r Request) acceptsLoss() bool { return r.Mode == Forced && r.Reason != "" && !r.byPolicy }
 
 func unknownLag(r Request, m mover, s PlacementState) bool {
 	return r.Mode == Forced && stateful(m.Type) && s.LagSeconds == nil && s.LagBytes == nil

@@ -16,6 +16,8 @@ type Request struct {
 	Mode   Mode          `json:"mode,omitempty" doc:"planned or forced; default planned while the source is up"`
 	MaxLag omni.Duration `json:"max_lag,omitempty" doc:"refuse to promote a standby further behind; default the policy's"`
 	Reason string        `json:"reason,omitempty" doc:"why; kept in the audit trail, and needed to force past the lag guard"`
+
+	byPolicy bool // nobody is there to accept a loss
 }
 
 // TriggerRequest asks for a run.
@@ -43,19 +45,19 @@ const maxReason = 1000
 // Plan is what a run would do, and what it risks. Hash pins it: it covers what would be done and the state that this was
 // concluded from, not the predictions, lags and warnings beside it.
 type Plan struct {
-	Tenant      string       `json:"tenant"`
-	Kind        Kind         `json:"kind"`
-	From        string       `json:"from"`
-	To          string       `json:"to"`
-	Mode        Mode         `json:"mode"`
-	Hash        string       `json:"hash"`
-	PredictedMS *int64       `json:"predicted_ms"` // null when nothing like it has been done before
-	Levels      [][]string   `json:"levels"`       // the resources that move, level by level
-	Steps       []PlanStep   `json:"steps"`
-	AtRisk      []Risk       `json:"at_risk"`
-	DNS         []DNSChange  `json:"dns"`
-	Warnings    []string     `json:"warnings"`
-	RefusedBy   []Refusal    `json:"refused_by,omitempty"` // why a trigger would be refused now
+	Tenant      string      `json:"tenant"`
+	Kind        Kind        `json:"kind"`
+	From        string      `json:"from"`
+	To          string      `json:"to"`
+	Mode        Mode        `json:"mode"`
+	Hash        string      `json:"hash"`
+	PredictedMS *int64      `json:"predicted_ms"` // null when nothing like it has been done before
+	Levels      [][]string  `json:"levels"`       // the resources that move, level by level
+	Steps       []PlanStep  `json:"steps"`
+	AtRisk      []Risk      `json:"at_risk"`
+	DNS         []DNSChange `json:"dns"`
+	Warnings    []string    `json:"warnings"`
+	RefusedBy   []Refusal   `json:"refused_by,omitempty"` // why a trigger would be refused now
 }
 
 // PlanStep is a step that would be done.

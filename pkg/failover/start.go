@@ -1,0 +1,202 @@
+package failover
+
+import (
+	"context"
+	"time"
+
+	"github.com/omnicloud/omnicloud/pkg/omni"
+	"github.com/omnicloud/omnicloud/pkg/platform/database"
+	"github.com/omnicloud/omnicloud/pkg/platform/events"
+)
+
+// handle decides about a run that a policy asks for, and starts it beside the loop: asking drivers takes its time, and one slow
+// tenant must not hold up the others.
+func (c *controller) handle(ctx context.Context, v view, d due) error {
+	c.mu.Lock()
+	waits := c.busy[d.key()] || v.now.Before(c.retry[d.key()])
+	c.mu.Unlock()
+	if waits {
+		return nil
+	}
+	facts, err := c.facts(ctx, v, d)
+	if err != nil {
+		return err
+	}
+	target, blocked := Decide(facts)
+	if blocked != nil {
+		return c.block(ctx, *blocked)
+	}
+	if target == "" {
+		return nil
+	}
+	c.mu.Lock()
+	c.busy[d.key()] = true
+	c.mu.Unlock()
+	c.work.Go(func() {
+		err := c.start(ctx, v, d, target)
+		c.mu.Lock()
+		delete(c.busy, d.key())
+		if err != nil {
+			c.retry[d.key()] = c.s.now().Add(retryAfter)
+		}
+		c.mu.Unlock()
+		if err != nil && ctx.Err() == nil && !omni.Is(err, omni.CodeStale) {
+			c.s.log.WarnContext(ctx, "a run by policy was not started", "tenant", d.policy.Tenant, "from", d.from, "to", target, "error", err)
+		}
+	})
+	return nil
+}
+
+func (c *controller) facts(ctx context.Context, v view, d due) (Facts, error) {
+	f := Facts{
+		Now: v.now, Policy: d.policy, Kind: d.kind, From: d.from, Regions: v.regions, Health: map[string]Verdict{},
+		Freeze: v.freeze, MaxAlive: c.s.opts.MaxAlive, MaxPerHour: c.s.opts.MaxPerHour,
+	}
+	trigger := d.policy.Spec.Trigger.WithDefaults()
+	for _, r := range v.regions {
+		f.Health[r.Name] = c.judged(v, r, trigger)
+	}
+	var err error
+	if f.Alive, f.Last, err = c.runsOf(ctx, d.policy.Tenant); err != nil {
+		return f, err
+	}
+	err = c.s.db.Read(ctx, database.Platform(), func(ctx context.Context, tx *database.Tx) (err error) {
+		f.AliveRuns, f.RunsInHour, err = brake(ctx, tx, v.now)
+		return err
+	})
+	c.mu.Lock() // those that are being started do not count in the database yet
+	f.AliveRuns += len(c.busy)
+	f.RunsInHour += len(c.busy)
+	c.mu.Unlock()
+	return f, err
+}
+
+func brake(ctx context.Context, tx *database.Tx, now time.Time) (alive, hour int, err error) {
+	if err := tx.QueryRow(ctx, countRuns, nil, &alive); err != nil {
+		return 0, 0, err
+	}
+	err = tx.QueryRow(ctx, countHour, []any{database.Time(now.Add(-time.Hour))}, &hour)
+	return alive, hour, err
+}
+
+// start makes the run. What refuses it is recorded as blocked.
+func (c *controller) start(ctx context.Context, v view, d due, target string) error {
+	mode := Forced
+	if d.kind == KindFailback {
+		mode = Planned
+	}
+	r := Request{
+		Tenant: d.policy.Tenant, Kind: d.kind, From: d.from, To: target, Mode: mode, byPolicy: true,
+		Reason: reasonFor(d.kind, d.from, d.evidence, d.policy.Spec.WithDefaults().Failback.HealthyFor),
+	}
+	w, err := c.s.world(ctx, r)
+	if err != nil {
+		return err
+	}
+	_, err = acceptable(w, r, "")
+	if err == nil {
+		err = c.write(ctx, func(ctx context.Context, tx *database.Tx) error {
+			if err := c.brakes(ctx, tx); err != nil {
+				return err
+			}
+			_, err := c.s.create(ctx, tx, w, r, "", &d.evidence)
+			return err
+		})
+	}
+	switch omni.CodeOf(err) {
+	case omni.CodeRefused, omni.CodeInvalid, omni.CodeNotFound:
+		blocked := Blocked{
+			Tenant: r.Tenant, Kind: r.Kind, From: r.From, Cause: BlockedRefused, Reason: err.Error(), Since: v.now,
+		}
+		if blockErr := c.block(ctx, blocked); blockErr != nil {
+			return blockErr
+		}
+	}
+	return err
+}
+
+// brakes holds the two limits once more inside the transaction that makes the run, and that nothing was frozen meanwhile.
+func (c *controller) brakes(ctx context.Context, tx *database.Tx) error {
+	freeze, err := readFreeze(ctx, tx)
+	if err != nil {
+		return err
+	}
+	alive, hour, err := brake(ctx, tx, tx.Now())
+	if err != nil {
+		return err
+	}
+	switch {
+	case freeze.Frozen:
+		return omni.Errorf(omni.CodeRefused, "automation is frozen by %s%s", freeze.By, because(freeze.Reason))
+	case alive >= c.s.opts.MaxAlive, hour >= c.s.opts.MaxPerHour:
+		return omni.Errorf(omni.CodeRefused, "the brake holds: %d runs by policy are alive, %d began in the last hour", alive, hour)
+	}
+	return nil
+}
+
+// block records what keeps a run from starting: once, until the cause is another.
+func (c *controller) block(ctx context.Context, b Blocked) error {
+	k := dueKey{b.Tenant, b.From}
+	c.mu.Lock()
+	before, known := c.blocked[k]
+	c.mu.Unlock()
+	if known && before.Cause == b.Cause && before.Kind == b.Kind && (b.Cause == BlockedRefused || before.Reason == b.Reason) {
+		return nil
+	}
+	err := c.write(ctx, func(ctx context.Context, tx *database.Tx) error {
+		_, err := tx.Exec(ctx, upsertBlocked, b.Tenant, b.From, string(b.Kind), b.Cause, b.Reason, database.Time(b.Since))
+		if err != nil {
+			return err
+		}
+		return events.Append(ctx, tx, events.New(EventBlocked, "failover/"+b.Tenant, b.Tenant, b))
+	})
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	c.blocked[k] = b
+	c.mu.Unlock()
+	return nil
+}
+
+// unblock forgets what is no longer due. What may return is looked at in some ticks only, so its blocks stay in the others.
+func (c *controller) unblock(ctx context.Context, list []due) error {
+	wanted := map[dueKey]bool{}
+	for _, d := range list {
+		wanted[d.key()] = true
+	}
+	looked := (c.ticks-1)%failbackEvery == 0
+	var gone []dueKey
+	c.mu.Lock()
+	for k, b := range c.blocked {
+		if !wanted[k] && (looked || b.Kind == KindFailover) {
+			gone = append(gone, k)
+		}
+	}
+	for k, at := range c.retry {
+		if !wanted[k] && at.Before(c.s.now()) {
+			delete(c.retry, k)
+		}
+	}
+	c.mu.Unlock()
+	if len(gone) == 0 {
+		return nil
+	}
+	err := c.write(ctx, func(ctx context.Context, tx *database.Tx) error {
+		for _, k := range gone {
+			if _, err := tx.Exec(ctx, deleteBlocked, k.tenant, k.from); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, k := range gone {
+		delete(c.blocked, k)
+	}
+	return nil
+}
