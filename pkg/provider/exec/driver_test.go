@@ -102,6 +102,7 @@ func TestContract(t *testing.T) {
 			Target: func(t *testing.T, q providertest.Quirk) (provider.Target, bool) {
 				t.Helper()
 				config := map[string]any{"command": []any{os.Args[0], "agent", string(q), filepath.Join(t.TempDir(), "state")}}
+				config["env"] = map[string]any{"GORACE": "atexit_sleep_ms=0"} // the agent is this test program
 				if q == providertest.Hangs {
 					config["timeout"] = providertest.HangTimeout.String()
 				}

@@ -169,7 +169,7 @@ func (p *probe) observations(list []infra.Observation, observer string, since ti
 		a := p.ring[(p.next+i)%n]
 		list = append(list, infra.Observation{
 			Region: p.key.region, Zone: p.key.zone, Probe: p.key.probe, Observer: observer,
-			At: a.at, OK: a.ok, Latency: a.latency, Error: a.err,
+			At: a.at.UTC(), OK: a.ok, Latency: a.latency, Error: a.err,
 		})
 	}
 	return list

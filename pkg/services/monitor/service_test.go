@@ -175,6 +175,7 @@ func rows(t *testing.T, db *database.DB) (list []string) {
 
 func TestStatusChangesAreStored(t *testing.T) {
 	databasetest.Each(t, database.Infra, func(t *testing.T, db *database.DB) {
+		t.Helper()
 		server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 		t.Cleanup(server.Close)
 		probe := func(name, target string) infra.Probe {
@@ -215,6 +216,7 @@ func TestStatusChangesAreStored(t *testing.T) {
 
 func TestARestartBeginsAsUnknown(t *testing.T) {
 	databasetest.Each(t, database.Infra, func(t *testing.T, db *database.DB) {
+		t.Helper()
 		err := db.Write(t.Context(), database.Platform(), func(ctx context.Context, tx *database.Tx) error {
 			for _, observer := range []string{"r1", "r2"} {
 				_, err := tx.Exec(ctx, `insert into probe_states (region, zone, probe, observer, status, since, error, latency_us, updated_at)
