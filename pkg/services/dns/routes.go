@@ -18,7 +18,8 @@ type zoneInput struct {
 }
 
 type recordsInput struct {
-	zoneInput
+	Tenant string `query:"tenant" doc:"the tenant that owns the zone; may be left out with a key of that tenant"`
+	Name   string `path:"name" doc:"of the zone"`
 	rest.PageParams
 }
 
