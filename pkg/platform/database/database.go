@@ -229,8 +229,7 @@ func (db *DB) translate(err error) error {
 	if err == nil {
 		return nil
 	}
-	var known *omni.Error
-	if errors.As(err, &known) {
+	if _, known := errors.AsType[*omni.Error](err); known {
 		return err
 	}
 	if errors.Is(err, sql.ErrNoRows) {

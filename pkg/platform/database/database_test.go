@@ -293,7 +293,6 @@ func TestWatch(t *testing.T) {
 }
 
 type gathered struct {
-	tx    *database.Tx
 	names []string
 	fail  error
 }

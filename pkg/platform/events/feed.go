@@ -116,33 +116,20 @@ func (f *Feed) Subscribe(ctx context.Context, filter FeedFilter, after int64) it
 	return func(yield func(FeedItem, error) bool) {
 		wake, stop := f.db.Watch(feedTopic)
 		defer stop()
-		started := false
+		r := &reading{feed: f, filter: filter, after: after, yield: yield}
 		for ctx.Err() == nil {
-			if !started {
-				from, err := f.start(ctx, after)
-				if err == nil {
-					after, started = from, true
-				} else if !f.bearable(ctx, err) {
+			more, err := r.next(ctx)
+			switch {
+			case r.stopped:
+				return
+			case err != nil && !f.bearable(ctx, err):
+				if ctx.Err() == nil {
 					yield(FeedItem{}, err)
-					return
 				}
+				return
+			case !more:
+				f.wait(ctx, wake)
 			}
-			if started {
-				next, full, err := f.page(ctx, filter, after, yield)
-				after = next
-				switch {
-				case err == errStopped: //nolint:errorlint // never wrapped
-					return
-				case err != nil && !f.bearable(ctx, err):
-					if ctx.Err() == nil {
-						yield(FeedItem{}, err)
-					}
-					return
-				case full:
-					continue
-				}
-			}
-			f.wait(ctx, wake)
 		}
 	}
 }

@@ -3,7 +3,6 @@ package events
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
@@ -11,47 +10,61 @@ import (
 	"github.com/omnicloud/omnicloud/pkg/platform/database"
 )
 
-// errStopped says that the caller broke off.
-var errStopped = errors.New("stopped")
-
-// start says behind which number to begin.
-func (f *Feed) start(ctx context.Context, after int64) (from int64, err error) {
-	err = f.db.Read(ctx, database.Platform(), func(ctx context.Context, tx *database.Tx) error {
-		last, err := lastFeed(ctx, tx)
-		switch {
-		case after < 0:
-			from = last
-		case after > last: // numbers of a feed that is no more
-			from = 0
-		default:
-			from = after
-		}
-		return err
-	})
-	return from, err
+// reading is one subscription.
+type reading struct {
+	feed    *Feed
+	filter  FeedFilter
+	after   int64
+	yield   func(FeedItem, error) bool
+	started bool // after is a number of this feed
+	stopped bool // the caller broke off
 }
 
-// page reads what follows after and hands it on, outside of the transaction. full says that there may be more at once.
-func (f *Feed) page(ctx context.Context, filter FeedFilter, after int64, yield func(FeedItem, error) bool) (next int64, full bool, err error) {
+// next reads what follows and hands it on, outside of the transaction. more says that there may be more at once.
+func (r *reading) next(ctx context.Context) (more bool, err error) {
 	scope := database.Platform()
-	if filter.Tenant != "" {
-		scope = database.Tenant(filter.Tenant)
+	if r.filter.Tenant != "" {
+		scope = database.Tenant(r.filter.Tenant)
+	}
+	if !r.started {
+		if err := r.start(ctx); err != nil {
+			return false, err
+		}
 	}
 	var items []FeedItem
-	err = f.db.Read(ctx, scope, func(ctx context.Context, tx *database.Tx) (err error) {
-		items, err = readFeed(ctx, tx, filter.Tenant, after, feedPage)
+	err = r.feed.db.Read(ctx, scope, func(ctx context.Context, tx *database.Tx) (err error) {
+		items, err = readFeed(ctx, tx, r.filter.Tenant, r.after, feedPage)
 		return err
 	})
 	if err != nil {
-		return after, false, err
+		return false, err
 	}
 	for _, it := range items {
-		after = it.Seq
-		if filter.shown(it.Event.Type) && !yield(it, nil) {
-			return after, false, errStopped
+		r.after = it.Seq
+		if r.filter.shown(it.Event.Type) && !r.yield(it, nil) {
+			r.stopped = true
+			return false, nil
 		}
 	}
-	return after, len(items) == feedPage, nil
+	return len(items) == feedPage, nil
+}
+
+// start finds behind which number to begin.
+func (r *reading) start(ctx context.Context) error {
+	return r.feed.db.Read(ctx, database.Platform(), func(ctx context.Context, tx *database.Tx) error {
+		last, err := lastFeed(ctx, tx)
+		if err != nil {
+			return err
+		}
+		switch {
+		case r.after < 0:
+			r.after = last
+		case r.after > last: // a number of a feed that is no more
+			r.after = 0
+		}
+		r.started = true
+		return nil
+	})
 }
 
 // bearable says that an error passes by itself.

@@ -39,9 +39,9 @@ func (j journal) consumer(types ...string) events.Consumer {
 }
 
 // read gives the data of what was handled, in order.
-func (j journal) read(t testing.TB) (data []string) {
-	t.Helper()
-	err := j.db.Read(context.WithoutCancel(t.Context()), database.Platform(), func(ctx context.Context, tx *database.Tx) error {
+func (j journal) read(tb testing.TB) (data []string) {
+	tb.Helper()
+	err := j.db.Read(context.WithoutCancel(tb.Context()), database.Platform(), func(ctx context.Context, tx *database.Tx) error {
 		data = nil
 		return tx.Query(ctx, `select event from outbox where type = $1 order by seq`, []any{"journal." + j.name}, func(scan func(...any) error) error {
 			var d string
@@ -51,18 +51,18 @@ func (j journal) read(t testing.TB) (data []string) {
 		})
 	})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return data
 }
 
-func appendTo(t testing.TB, db *database.DB, evs ...events.Event) {
-	t.Helper()
-	err := db.Write(t.Context(), database.Platform(), func(ctx context.Context, tx *database.Tx) error {
+func appendTo(tb testing.TB, db *database.DB, evs ...events.Event) {
+	tb.Helper()
+	err := db.Write(tb.Context(), database.Platform(), func(ctx context.Context, tx *database.Tx) error {
 		return events.Append(ctx, tx, evs...)
 	})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
@@ -70,27 +70,27 @@ func quick() events.RelayOptions {
 	return events.RelayOptions{Interval: 2 * time.Millisecond, BackoffMin: time.Millisecond, BackoffMax: 4 * time.Millisecond}
 }
 
-func drain(t testing.TB, r *events.Relay) {
-	t.Helper()
-	if err := r.Drain(t.Context()); err != nil {
-		t.Fatal(err)
+func drain(tb testing.TB, r *events.Relay) {
+	tb.Helper()
+	if err := r.Drain(tb.Context()); err != nil {
+		tb.Fatal(err)
 	}
 }
 
 // ordered checks that of each subject ("subject/number") the numbers are 0, 1, 2 …
-func ordered(t testing.TB, who string, data []string, wantEach map[string]int) {
-	t.Helper()
+func ordered(tb testing.TB, who string, data []string, wantEach map[string]int) {
+	tb.Helper()
 	next := map[string]int{}
 	for _, d := range data {
 		subject, number, _ := strings.Cut(strings.Trim(d, `"`), "/")
 		if want := fmt.Sprint(next[subject]); number != want {
-			t.Fatalf("%s: subject %s has number %s where %s was due: %v", who, subject, number, want, data)
+			tb.Fatalf("%s: subject %s has number %s where %s was due: %v", who, subject, number, want, data)
 		}
 		next[subject]++
 	}
 	for subject, want := range wantEach {
 		if next[subject] != want {
-			t.Fatalf("%s: subject %s has %d events, want %d", who, subject, next[subject], want)
+			tb.Fatalf("%s: subject %s has %d events, want %d", who, subject, next[subject], want)
 		}
 	}
 }
@@ -250,9 +250,9 @@ func TestRelayKilled(t *testing.T) {
 }
 
 // run drains with a new relay that ends at the nth passing of a point; true when it finished before.
-func run(t testing.TB, db *database.DB, opts events.RelayOptions, point string, nth int, consumers ...events.Consumer) (finished bool) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
+func run(tb testing.TB, db *database.DB, opts events.RelayOptions, point string, nth int, consumers ...events.Consumer) (finished bool) {
+	tb.Helper()
+	ctx, cancel := context.WithCancel(tb.Context())
 	defer cancel()
 	var mu sync.Mutex
 	opts.Failpoint = func(name string) {
@@ -267,7 +267,7 @@ func run(t testing.TB, db *database.DB, opts events.RelayOptions, point string, 
 	}
 	err := events.NewRelay(db, consumers, opts).Drain(ctx)
 	if err != nil && ctx.Err() == nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return err == nil
 }
@@ -408,13 +408,13 @@ func TestPrune(t *testing.T) {
 	})
 }
 
-func rows(t testing.TB, db *database.DB, query string) (n int64) {
-	t.Helper()
-	err := db.Read(t.Context(), database.Platform(), func(ctx context.Context, tx *database.Tx) error {
+func rows(tb testing.TB, db *database.DB, query string) (n int64) {
+	tb.Helper()
+	err := db.Read(tb.Context(), database.Platform(), func(ctx context.Context, tx *database.Tx) error {
 		return tx.QueryRow(ctx, query, nil, &n)
 	})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return n
 }

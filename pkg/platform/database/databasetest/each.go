@@ -51,33 +51,33 @@ func EachWith(t *testing.T, name database.Name, schema fs.FS, fn func(t *testing
 }
 
 // Open gives a migrated, empty SQLite database, for tests to which the kind of database does not matter.
-func Open(t testing.TB, name database.Name) *database.DB {
-	t.Helper()
-	return OpenAt(t, name, time.Now)
+func Open(tb testing.TB, name database.Name) *database.DB {
+	tb.Helper()
+	return OpenAt(tb, name, time.Now)
 }
 
 // OpenAt is Open with a clock of the test's own.
-func OpenAt(t testing.TB, name database.Name, now func() time.Time) *database.DB {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), string(name)+".db")
-	if err := os.WriteFile(path, sqliteTemplate(t, name), 0o600); err != nil {
-		t.Fatal(err)
+func OpenAt(tb testing.TB, name database.Name, now func() time.Time) *database.DB {
+	tb.Helper()
+	path := filepath.Join(tb.TempDir(), string(name)+".db")
+	if err := os.WriteFile(path, sqliteTemplate(tb, name), 0o600); err != nil {
+		tb.Fatal(err)
 	}
-	db, err := sqlite.Open(t.Context(), name, path, now, sqlite.Options{Synchronous: synchronous()})
-	return opened(t, db, err)
+	db, err := sqlite.Open(tb.Context(), name, path, now, sqlite.Options{Synchronous: synchronous()})
+	return opened(tb, db, err)
 }
 
 // Postgres gives a migrated, empty database on PostgreSQL.
-func Postgres(t testing.TB, name database.Name) *database.DB {
-	t.Helper()
-	return PostgresAt(t, name, time.Now)
+func Postgres(tb testing.TB, name database.Name) *database.DB {
+	tb.Helper()
+	return PostgresAt(tb, name, time.Now)
 }
 
 // PostgresAt is Postgres with a clock of the test's own.
-func PostgresAt(t testing.TB, name database.Name, now func() time.Time) *database.DB {
-	t.Helper()
-	db, err := postgres.Open(t.Context(), name, postgresCopy(t, name), now, relaxed())
-	return opened(t, db, err)
+func PostgresAt(tb testing.TB, name database.Name, now func() time.Time) *database.DB {
+	tb.Helper()
+	db, err := postgres.Open(tb.Context(), name, postgresCopy(tb, name), now, relaxed())
+	return opened(tb, db, err)
 }
 
 // relaxed gives time to a machine that runs many tests at once.
@@ -85,14 +85,14 @@ func relaxed() postgres.Options {
 	return postgres.Options{IdleInTransaction: 30 * time.Second, MaxConns: 10}
 }
 
-func opened(t testing.TB, db *database.DB, err error) *database.DB {
-	t.Helper()
+func opened(tb testing.TB, db *database.DB, err error) *database.DB {
+	tb.Helper()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := db.Close(); err != nil {
-			t.Errorf("close the database %s: %v", db.Name(), err)
+			tb.Errorf("close the database %s: %v", db.Name(), err)
 		}
 	})
 	return db
@@ -118,28 +118,28 @@ var shared struct {
 }
 
 // sqliteTemplate gives the bytes of a migrated, empty file.
-func sqliteTemplate(t testing.TB, name database.Name) []byte {
-	t.Helper()
+func sqliteTemplate(tb testing.TB, name database.Name) []byte {
+	tb.Helper()
 	shared.mu.Lock()
 	defer shared.mu.Unlock()
 	if bytes, ok := shared.sqlite[name]; ok {
 		return bytes
 	}
-	path := filepath.Join(t.TempDir(), "template.db")
-	db, err := sqlite.Open(t.Context(), name, path, time.Now, sqlite.Options{Synchronous: "OFF"})
+	path := filepath.Join(tb.TempDir(), "template.db")
+	db, err := sqlite.Open(tb.Context(), name, path, time.Now, sqlite.Options{Synchronous: "OFF"})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	_, err = migrate.Up(context.WithoutCancel(t.Context()), db, migrations.FS(name))
+	_, err = migrate.Up(context.WithoutCancel(tb.Context()), db, migrations.FS(name))
 	if closeErr := db.Close(); err == nil {
 		err = closeErr
 	}
 	if err != nil {
-		t.Fatalf("migrate the template of database %s: %v", name, err)
+		tb.Fatalf("migrate the template of database %s: %v", name, err)
 	}
-	bytes, err := os.ReadFile(path) // the last connection's end has moved the log into it
+	bytes, err := os.ReadFile(path) //nolint:gosec // ours; the last connection's end has moved the log into it
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if shared.sqlite == nil {
 		shared.sqlite = map[database.Name][]byte{}

@@ -18,93 +18,93 @@ import (
 
 // URL gives the URL of a new, empty database on the test program's PostgreSQL, whose user may do everything. It ends with the
 // test.
-func URL(t testing.TB) string {
-	t.Helper()
+func URL(tb testing.TB) string {
+	tb.Helper()
 	shared.mu.Lock()
 	defer shared.mu.Unlock()
-	s := need(t)
-	return s.create(t, "template1")
+	s := need(tb)
+	return s.create(tb, "template1")
 }
 
 // postgresCopy gives the URL of a copy of the migrated template of name.
-func postgresCopy(t testing.TB, name database.Name) string {
-	t.Helper()
+func postgresCopy(tb testing.TB, name database.Name) string {
+	tb.Helper()
 	shared.mu.Lock()
 	defer shared.mu.Unlock()
-	s := need(t)
+	s := need(tb)
 	template := "template_" + string(name)
 	if !shared.copied[name] {
-		s.migrated(t, name, template)
+		s.migrated(tb, name, template)
 		if shared.copied == nil {
 			shared.copied = map[database.Name]bool{}
 		}
 		shared.copied[name] = true
 	}
-	return s.create(t, template)
+	return s.create(tb, template)
 }
 
 // need gives the server, started when it is not yet; shared.mu is held. Without one the test is skipped, or fails in CI.
-func need(t testing.TB) *server {
-	t.Helper()
+func need(tb testing.TB) *server {
+	tb.Helper()
 	if shared.server == nil && shared.failed == nil {
 		// The first test's end must not end the others' server.
-		shared.server, shared.failed = start(context.WithoutCancel(t.Context()))
+		shared.server, shared.failed = start(context.WithoutCancel(tb.Context()))
 	}
 	if shared.failed != nil {
 		if os.Getenv("CI") == "true" {
-			t.Fatalf("no PostgreSQL to test with: %v", shared.failed)
+			tb.Fatalf("no PostgreSQL to test with: %v", shared.failed)
 		}
-		t.Skipf("SKIPPED %s: no PostgreSQL to test with: %v", t.Name(), shared.failed)
+		tb.Skipf("SKIPPED %s: no PostgreSQL to test with: %v", tb.Name(), shared.failed)
 	}
 	return shared.server
 }
 
 // migrated makes the template.
-func (s *server) migrated(t testing.TB, name database.Name, template string) {
-	t.Helper()
-	s.admin(t, "drop database if exists "+template)
-	s.admin(t, "create database "+template)
-	db, err := postgres.Open(t.Context(), name, s.url(template), time.Now, relaxed())
+func (s *server) migrated(tb testing.TB, name database.Name, template string) {
+	tb.Helper()
+	s.admin(tb, "drop database if exists "+template)
+	s.admin(tb, "create database "+template)
+	db, err := postgres.Open(tb.Context(), name, s.url(template), time.Now, relaxed())
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	_, err = migrate.Up(t.Context(), db, migrations.FS(name))
+	_, err = migrate.Up(tb.Context(), db, migrations.FS(name))
 	if closeErr := db.Close(); err == nil {
 		err = closeErr
 	}
 	if err != nil {
-		t.Fatalf("migrate the template of database %s: %v", name, err)
+		tb.Fatalf("migrate the template of database %s: %v", name, err)
 	}
 }
 
 // create makes a database that ends with the test.
-func (s *server) create(t testing.TB, template string) string {
-	t.Helper()
+func (s *server) create(tb testing.TB, template string) string {
+	tb.Helper()
 	shared.count++
 	name := fmt.Sprintf("test_%d", shared.count)
-	s.admin(t, fmt.Sprintf("create database %s template %s", name, template))
-	t.Cleanup(func() {
+	s.admin(tb, fmt.Sprintf("create database %s template %s", name, template))
+	tb.Cleanup(func() {
 		shared.mu.Lock()
 		defer shared.mu.Unlock()
 		if shared.server == s {
-			s.admin(t, "drop database if exists "+name+" with (force)")
+			s.admin(tb, "drop database if exists "+name+" with (force)")
 		}
 	})
 	return s.url(name)
 }
 
 // admin runs one statement outside of every test's database.
-func (s *server) admin(t testing.TB, statement string) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
+func (s *server) admin(tb testing.TB, statement string) {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(tb.Context()), time.Minute)
 	defer cancel()
 	conn, err := pgx.Connect(ctx, s.url("postgres"))
 	if err != nil {
-		t.Fatalf("connect to the test program's PostgreSQL: %v", err)
+		tb.Fatalf("connect to the test program's PostgreSQL: %v", err)
 	}
 	defer func() { _ = conn.Close(ctx) }() // nothing is open on it
 	if _, err := conn.Exec(ctx, statement); err != nil {
-		t.Fatalf("%s: %v", statement, err)
+		tb.Fatalf("%s: %v", statement, err)
 	}
 }
 

@@ -65,7 +65,7 @@ func start(ctx context.Context) (_ *server, err error) {
 
 // command makes a command as the unprivileged user: PostgreSQL refuses to run as root.
 func (s *server) command(ctx context.Context, who *syscall.Credential, name string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, name, args...)
+	cmd := exec.CommandContext(ctx, name, args...) //nolint:gosec // PostgreSQL's programs, or the shell
 	cmd.Dir = s.dir
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "TZ=UTC", "HOME=" + s.dir}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: who}
@@ -170,7 +170,7 @@ func binaries(ctx context.Context) (string, error) {
 		return "", errMissing
 	}
 	for _, args := range [][]string{{"update"}, {"install", "-y", "--no-install-recommends", "postgresql"}} {
-		cmd := exec.CommandContext(ctx, apt, append([]string{"-q", "-o", "DPkg::Lock::Timeout=300"}, args...)...)
+		cmd := exec.CommandContext(ctx, apt, append([]string{"-q", "-o", "DPkg::Lock::Timeout=300"}, args...)...) //nolint:gosec // constants
 		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return "", fmt.Errorf("%w, and apt-get %s failed: %w: %s", errMissing, args[0], err, tail(out))

@@ -2,6 +2,7 @@ package migrate_test
 
 import (
 	"context"
+	"maps"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -99,9 +100,7 @@ func TestUp(t *testing.T) {
 
 		t.Run("tells its state", func(t *testing.T) {
 			three := files(map[string]string{"00003_c.sql": "-- +goose Up\ncreate table c (n bigint);\n"})
-			for name, f := range two {
-				three[name] = f
-			}
+			maps.Copy(three, two)
 			list, err := migrate.Status(t.Context(), db, three)
 			if err != nil || len(list) != 3 {
 				t.Fatalf("%v, %v", list, err)
@@ -120,9 +119,7 @@ func TestUp(t *testing.T) {
 		})
 		t.Run("leaves nothing of a migration that fails", func(t *testing.T) {
 			bad := files(map[string]string{"00003_bad.sql": "-- +goose Up\ncreate table half (n bigint);\ncreate table half (n bigint);\n"})
-			for name, f := range two {
-				bad[name] = f
-			}
+			maps.Copy(bad, two)
 			_, err := migrate.Up(t.Context(), db, bad)
 			if err == nil || !strings.Contains(err.Error(), "00003_bad.sql") {
 				t.Errorf("%v", err)

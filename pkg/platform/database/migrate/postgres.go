@@ -46,15 +46,12 @@ func secure(ctx context.Context, pool *sql.DB, name database.Name) (err error) {
 		"grant usage on schema %s to %s",
 		"grant select, insert, update, delete on all tables in schema %s to %s",
 		"grant usage, select on all sequences in schema %s to %s",
+		// What goose has applied is the owner's to write.
+		"revoke insert, update, delete on %s." + table + " from %s",
 	} {
 		if _, err := tx.ExecContext(ctx, fmt.Sprintf(grant, name, database.DaemonRole)); err != nil {
 			return fmt.Errorf("grant the role %s its rights: %w", database.DaemonRole, err)
 		}
-	}
-	// What goose has applied is the owner's to write.
-	book := fmt.Sprintf("revoke insert, update, delete on %s.%s from %s", name, table, database.DaemonRole)
-	if _, err := tx.ExecContext(ctx, book); err != nil {
-		return fmt.Errorf("protect %s: %w", table, err)
 	}
 	open, err := unsecured(ctx, tx, name)
 	if err != nil {

@@ -23,8 +23,7 @@ type server struct {
 
 // The codes are SQLSTATEs: PostgreSQL's manual, appendix A.
 func state(err error) string {
-	var raw *pgconn.PgError
-	if errors.As(err, &raw) {
+	if raw, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return raw.Code
 	}
 	return ""
@@ -48,8 +47,8 @@ func lost(err error) bool {
 	case "57P01", "57P02", "57P03": // shut down by an administrator, crashed, not yet ready
 		return true
 	case "":
-		var op *net.OpError
-		return errors.Is(err, driver.ErrBadConn) || errors.As(err, &op) || pgconn.SafeToRetry(err) || cut(err)
+		_, op := errors.AsType[*net.OpError](err)
+		return op || errors.Is(err, driver.ErrBadConn) || pgconn.SafeToRetry(err) || cut(err)
 	default:
 		return strings.HasPrefix(code, "08")
 	}
@@ -64,14 +63,13 @@ func cut(err error) bool {
 
 // translate gives the error of a statement the code that it has on either kind of database.
 func (s *server) translate(err error) *omni.Error {
-	var raw *pgconn.PgError
-	var refused *pgconn.ConnectError
-	if errors.As(err, &raw) {
-		if e := s.byState(raw); e != nil || !errors.As(err, &refused) {
+	_, refused := errors.AsType[*pgconn.ConnectError](err)
+	if raw, ok := errors.AsType[*pgconn.PgError](err); ok {
+		if e := s.byState(raw); e != nil || !refused {
 			return e
 		}
 	}
-	if lost(err) || errors.As(err, &refused) || pgconn.Timeout(err) {
+	if lost(err) || refused || pgconn.Timeout(err) {
 		return omni.Errorf(omni.CodeUnavailable, "the database %s at %s does not answer", s.name, s.host).WithCause(err).
 			WithHint("is PostgreSQL running there, and can this machine reach it?")
 	}

@@ -25,8 +25,8 @@ func (f *file) translate(err error) *omni.Error {
 	if e := f.space(err); e != nil {
 		return e
 	}
-	var raw *sqlite3.Error
-	if !errors.As(err, &raw) {
+	raw, full := errors.AsType[*sqlite3.Error](err)
+	if !full {
 		return f.bare(err)
 	}
 	switch raw.Code() { //nolint:exhaustive // the other codes are faults of ours, and stay internal
@@ -92,8 +92,7 @@ func (f *file) broken(err error) *omni.Error {
 
 // opening names the file in whatever went wrong while it was opened.
 func (f *file) opening(err error) error {
-	var known *omni.Error
-	if errors.As(err, &known) {
+	if _, known := errors.AsType[*omni.Error](err); known {
 		return err
 	}
 	if e := f.translate(err); e != nil {
