@@ -9,18 +9,14 @@ import (
 	"github.com/omnicloud/omnicloud/pkg/platform/rest"
 )
 
-type tenantQuery struct {
-	Tenant string `query:"tenant" maxLength:"63" doc:"the tenant; may be left out with a tenant's own key"`
-}
-
 type runsInput struct {
-	tenantQuery
+	rest.TenantParam
 	rest.PageParams
 	Status string `query:"status" enum:"awaiting_approval,running,paused,succeeded,failed,aborted,rolled_back" doc:"only runs in this state"`
 }
 
 type runInputID struct {
-	tenantQuery
+	rest.TenantParam
 	ID string `path:"id" maxLength:"64" doc:"the run's id"`
 }
 
@@ -29,7 +25,8 @@ type reasonBody struct {
 }
 
 type controlInput struct {
-	runInputID
+	rest.TenantParam
+	ID   string `path:"id" maxLength:"64" doc:"the run's id"`
 	Body *reasonBody
 }
 
@@ -38,12 +35,12 @@ type triggerInput struct{ Body TriggerRequest }
 type freezeInput struct{ Body *reasonBody }
 
 type policiesInput struct {
-	tenantQuery
+	rest.TenantParam
 	rest.PageParams
 }
 
 type policyInput struct {
-	tenantQuery
+	rest.TenantParam
 	Name    string `path:"name" maxLength:"63" doc:"the policy's name"`
 	IfMatch string `header:"If-Match" doc:"the ETag that it must still have"`
 }

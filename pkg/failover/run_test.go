@@ -1,0 +1,493 @@
+package failover_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/omnicloud/omnicloud/pkg/failover"
+	"github.com/omnicloud/omnicloud/pkg/infra"
+	"github.com/omnicloud/omnicloud/pkg/omni"
+	"github.com/omnicloud/omnicloud/pkg/platform/database"
+	"github.com/omnicloud/omnicloud/pkg/platform/database/databasetest"
+	"github.com/omnicloud/omnicloud/pkg/provider"
+)
+
+func TestRunSucceeds(t *testing.T) {
+	databasetest.Each(t, database.Infra, func(t *testing.T, db *database.DB) {
+		w := newWorld(t, db)
+		w.shop(nil)
+		w.lead()
+		run, err := w.trigger(func(r *failover.TriggerRequest) { r.Reason = "maintenance" })
+		must(t, err)
+		if run.Status != failover.Running || run.Mode != failover.Planned || run.InitiatedBy != "key:ops" || run.Trigger != "manual" {
+			t.Errorf("it began as %+v", run)
+		}
+		run = w.until(run.ID, failover.Succeeded)
+		for _, name := range []string{"db", "app", "lb"} {
+			if got := w.roles(name); got != "east=standby west=active serving west" {
+				t.Errorf("%s: %s", name, got)
+			}
+		}
+		if w.dns.answer() != "10.2.0.1" || run.DNSSwitchedMS == nil || run.DurationMS == nil || run.FinishedAt == nil {
+			t.Errorf("DNS answers %s; %+v", w.dns.answer(), run)
+		}
+		var ids []string
+		for _, s := range run.Steps {
+			ids = append(ids, s.ID)
+			if s.Status != failover.StepSucceeded || s.DurationMS == nil {
+				t.Errorf("step %s: %+v", s.ID, s)
+			}
+		}
+		want := "1.guard 1.db.fence 1.db.promote 1.db.verify 1.db.route 2.guard 2.app.fence 2.app.promote 2.app.verify 2.app.route " +
+			"3.guard 3.lb.fence 3.lb.promote 3.lb.verify 3.lb.route 4.dns 5.meter 6.db.release 6.app.release 6.lb.release"
+		if got := strings.Join(ids, " "); got != want {
+			t.Errorf("steps %s", got)
+		}
+		t.Run("the next plan predicts from it", func(t *testing.T) {
+			plan, err := w.s.PlanFor(w.ctx, failover.Request{Tenant: "acme", Kind: failover.KindFailback, To: "east"})
+			must(t, err)
+			if plan.PredictedMS == nil || plan.From != "west" || plan.Kind != failover.KindFailback {
+				t.Errorf("got %+v", plan)
+			}
+		})
+		t.Run("each step and the whole are on the audit trail, each once", func(t *testing.T) {
+			audited := w.audited()
+			for action, n := range map[string]int{
+				"failover.trigger": 1, "failover.succeeded": 1, "failover.step": len(run.Steps), "resource.move": 3,
+			} {
+				if audited[action] != n {
+					t.Errorf("%s was audited %d times, not %d", action, audited[action], n)
+				}
+			}
+		})
+		t.Run("back again", func(t *testing.T) {
+			w.policy(nil)
+			back, err := w.trigger(func(r *failover.TriggerRequest) { r.Kind, r.From, r.To = failover.KindFailback, "", "" })
+			must(t, err)
+			w.until(back.ID, failover.Succeeded)
+			if got := w.roles("db"); got != "east=active west=standby serving east" {
+				t.Error(got)
+			}
+		})
+	})
+}
+
+// audited counts the audit records by action.
+func (w *world) audited() map[string]int {
+	w.t.Helper()
+	out := map[string]int{}
+	must(w.t, w.db.Read(w.ctx, database.Platform(), func(ctx context.Context, tx *database.Tx) error {
+		return tx.Query(ctx, `select event from outbox where type = 'omni.audit.record'`, nil, func(scan func(...any) error) error {
+			var text string
+			err := scan(&text)
+			if _, rest, ok := strings.Cut(text, `"action":"`); ok {
+				action, _, _ := strings.Cut(rest, `"`)
+				out[action]++
+			}
+			return err
+		})
+	}))
+	return out
+}
+
+func TestForcedRunAndRejoin(t *testing.T) {
+	w := newWorld(t, databasetest.Open(t, database.Infra))
+	w.shop(nil)
+	w.policy(nil)
+	w.lead()
+	w.s.SetFrozen(w.ctx, true, "a test") //nolint:errcheck // seen below
+	w.sky.set("east", true)
+	plan, err := w.s.PlanFor(w.ctx, failover.Request{Tenant: "acme", From: "east", To: "west"})
+	must(t, err)
+	if plan.Mode != failover.Forced || len(plan.AtRisk) != 1 || plan.AtRisk[0].Resource != "db" {
+		t.Fatalf("got %+v", plan)
+	}
+	run, err := w.trigger(func(r *failover.TriggerRequest) { r.PlanHash = plan.Hash })
+	must(t, err)
+	w.until(run.ID, failover.Succeeded)
+	if got := w.roles("db"); got != "east=fenced west=active serving west" {
+		t.Fatal(got)
+	}
+	w.sky.set("east", false)
+	back, err := w.trigger(func(r *failover.TriggerRequest) { r.Kind, r.From, r.To = failover.KindFailback, "", "" })
+	must(t, err)
+	done := w.until(back.ID, failover.Succeeded)
+	if done.Steps[0].ID != "0.app.release" && done.Steps[0].ID != "0.db.release" {
+		t.Errorf("it began with %s", done.Steps[0].ID)
+	}
+	if got := w.roles("db"); got != "east=active west=standby serving east" {
+		t.Error(got)
+	}
+}
+
+func TestStepFails(t *testing.T) {
+	databasetest.Each(t, database.Infra, func(t *testing.T, db *database.DB) {
+		t.Run("it pauses, and resumes once the cause is mended", func(t *testing.T) {
+			w := newWorld(t, db)
+			w.shop(map[string]map[string]any{"app.west": {"failActions": []any{"promote"}, "failMessage": "disk on fire"}})
+			stop := w.lead()
+			run, err := w.trigger(nil)
+			must(t, err)
+			run = w.until(run.ID, failover.Paused)
+			if !strings.Contains(run.Error, "disk on fire") {
+				t.Errorf("the run's error is %q", run.Error)
+			}
+			if got := w.roles("db") + " / " + w.roles("app") + " / " + w.roles("lb"); got !=
+				"east=fenced west=active serving west / east=fenced west=standby serving east / east=active west=standby serving east" {
+				t.Error(got)
+			}
+			_, err = w.s.Approve(w.ctx, "acme", run.ID, "")
+			wants(t, err, omni.CodeRefused, "paused")
+			_, err = w.s.Pause(w.ctx, "other", run.ID, "")
+			wants(t, err, omni.CodeNotFound)
+			w.resource("acme", "app", "app", []string{"db"}, placement("east", infra.Active, nil), placement("west", infra.Standby, nil))
+			_, err = w.s.Resume(w.ctx, "acme", run.ID, "put out")
+			must(t, err)
+			w.until(run.ID, failover.Succeeded)
+			stop()
+			if n := w.audited()["failover.resume"]; n != 1 {
+				t.Errorf("resume was audited %d times", n)
+			}
+		})
+	})
+	t.Run("it pauses, and is aborted; the next run finishes what is between the regions", func(t *testing.T) {
+		w := newWorld(t, databasetest.Open(t, database.Infra))
+		w.shop(map[string]map[string]any{"app.west": {"unhealthy": true}})
+		w.lead()
+		_, err := w.trigger(nil)
+		wants(t, err, omni.CodeRefused, "app in west is not healthy")
+		run, err := w.trigger(func(r *failover.TriggerRequest) { r.Mode = failover.Forced })
+		must(t, err)
+		run = w.until(run.ID, failover.Paused) // verify fails
+		if !strings.Contains(run.Error, "not healthy") {
+			t.Errorf("the run's error is %q", run.Error)
+		}
+		_, err = w.trigger(nil)
+		wants(t, err, omni.CodeConflict, run.ID)
+		_, err = w.s.Abort(w.ctx, "acme", run.ID, "enough")
+		must(t, err)
+		w.until(run.ID, failover.Aborted)
+		if got := w.roles("app"); got != "east=fenced west=active serving east" {
+			t.Fatal(got)
+		}
+		w.resource("acme", "app", "app", []string{"db"}, placement("east", infra.Active, nil), placement("west", infra.Standby, nil))
+		run, err = w.trigger(nil)
+		must(t, err)
+		run = w.until(run.ID, failover.Succeeded)
+		if !strings.Contains(steps(run), "1.app.verify") || strings.Contains(steps(run), "app.promote") {
+			t.Errorf("the steps are\n%s", steps(run))
+		}
+		if got := w.roles("app") + " / " + w.roles("lb"); got != "east=standby west=active serving west / east=standby west=active serving west" {
+			t.Error(got)
+		}
+	})
+	t.Run("it rolls back", func(t *testing.T) {
+		w := newWorld(t, databasetest.Open(t, database.Infra))
+		w.shop(map[string]map[string]any{"lb.west": {"failActions": []any{"promote"}}})
+		w.policy(func(p *failover.PolicySpec) { p.OnStepFailure = failover.RollbackOnFailure })
+		w.lead()
+		run, err := w.trigger(nil)
+		must(t, err)
+		run = w.until(run.ID, failover.RolledBack)
+		for _, name := range []string{"db", "app", "lb"} {
+			if got := w.roles(name); got != "east=active west=standby serving east" {
+				t.Errorf("%s: %s\n%s", name, got, steps(run))
+			}
+		}
+		effects := w.sim.Effects("acme", "db", "east")
+		if len(effects) != 2 || effects[0].Action != provider.Fence || effects[1].Action != provider.Promote {
+			t.Errorf("the old database saw %v", effects)
+		}
+	})
+	t.Run("what a driver does not support is skipped, and said", func(t *testing.T) {
+		w := newWorld(t, databasetest.Open(t, database.Infra))
+		w.shop(map[string]map[string]any{"lb.east": {"unsupportedActions": []any{"fence", "demote"}}})
+		w.lead()
+		run, err := w.trigger(nil)
+		must(t, err)
+		run = w.until(run.ID, failover.Succeeded)
+		i := slices.IndexFunc(run.Steps, func(s failover.Step) bool { return s.ID == "3.lb.fence" })
+		if s := run.Steps[i]; s.Status != failover.StepSkipped || !strings.Contains(s.Message, "does not support") {
+			t.Errorf("got %+v", s)
+		}
+	})
+	t.Run("DNS that is not confirmed holds the run", func(t *testing.T) {
+		w := newWorld(t, databasetest.Open(t, database.Infra))
+		w.shop(nil)
+		w.dns.fails = omni.Errorf(omni.CodeUnavailable, "ns2 answers the old address")
+		w.lead()
+		run, err := w.trigger(nil)
+		must(t, err)
+		run = w.until(run.ID, failover.Paused)
+		if run.DNSSwitchedMS != nil || !strings.Contains(run.Error, "ns2") {
+			t.Errorf("got %+v", run)
+		}
+	})
+}
+
+func TestLease(t *testing.T) {
+	w := newWorld(t, databasetest.Open(t, database.Infra))
+	down := map[string]any{"failActions": []any{"fence", "check"}}
+	leased := placement("east", infra.Active, down)
+	leased.Lease = omni.Duration(600 * time.Millisecond)
+	w.resource("acme", "db", "database", nil, leased, placement("west", infra.Standby, nil))
+	w.sky.set("east", true)
+	stop := w.lead()
+	begin := time.Now()
+	run, err := w.trigger(nil)
+	must(t, err)
+	eventually(t, "the lease is being waited out", func() bool {
+		n := 0
+		must(t, w.db.Read(w.ctx, database.Platform(), func(ctx context.Context, tx *database.Tx) error {
+			return tx.QueryRow(ctx, `select count(*) from failover_leases`, nil, &n)
+		}))
+		return n == 1
+	})
+	stop() // the leader goes; the next one waits the rest only
+	w.lead()
+	run = w.until(run.ID, failover.Succeeded)
+	if took := time.Since(begin); took < 600*time.Millisecond {
+		t.Errorf("it was promoted after %s", took)
+	}
+	if !strings.Contains(steps(run), "lease of 600ms was waited out") {
+		t.Error(steps(run))
+	}
+}
+
+func TestFenceFailsWithoutLease(t *testing.T) {
+	w := newWorld(t, databasetest.Open(t, database.Infra))
+	w.shop(map[string]map[string]any{"db.east": {"failActions": []any{"fence"}}})
+	w.sky.set("east", true)
+	w.lead()
+	run, err := w.trigger(nil)
+	must(t, err)
+	w.until(run.ID, failover.Paused)
+	if got := w.roles("db"); got != "east=active west=standby serving east" {
+		t.Error(got)
+	}
+	if n := len(w.sim.Effects("acme", "db", "west")); n != 0 {
+		t.Errorf("the standby was touched %d times before the old one was fenced", n)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	db := databasetest.Open(t, database.Infra)
+	w := newWorld(t, db)
+	w.shop(map[string]map[string]any{"db.west": {"lagSeconds": 30.0, "lagBytes": 12}})
+	for name, c := range map[string]struct {
+		change func(*failover.TriggerRequest)
+		code   omni.Code
+		says   string
+	}{
+		"an unknown tenant":         {func(r *failover.TriggerRequest) { r.Tenant, r.Confirm = "nobody", "nobody" }, omni.CodeNotFound, "nobody"},
+		"no confirmation":           {func(r *failover.TriggerRequest) { r.Confirm = "" }, omni.CodeRefused, "confirm"},
+		"another's confirmation":    {func(r *failover.TriggerRequest) { r.Confirm = "acmy" }, omni.CodeRefused, "acmy"},
+		"an unknown target":         {func(r *failover.TriggerRequest) { r.To = "mars" }, omni.CodeNotFound, "mars"},
+		"the same region":           {func(r *failover.TriggerRequest) { r.To = "east" }, omni.CodeRefused, "already"},
+		"where it is":               {func(r *failover.TriggerRequest) { r.From, r.To = "west", "east" }, omni.CodeRefused, "acme is in east already"},
+		"no placements there":       {func(r *failover.TriggerRequest) { r.To = "north" }, omni.CodeRefused, "no placement in north"},
+		"no placements, forced":     {func(r *failover.TriggerRequest) { r.To, r.Mode = "north", failover.Forced }, omni.CodeRefused, "nothing of acme can move"},
+		"no target, no policy":      {func(r *failover.TriggerRequest) { r.To = "" }, omni.CodeInvalid, "to:"},
+		"no source":                 {func(r *failover.TriggerRequest) { r.From = "" }, omni.CodeInvalid, "from:"},
+		"too far behind":            {nil, omni.CodeRefused, "30.0s behind"},
+		"forced without a reason":   {func(r *failover.TriggerRequest) { r.Mode = failover.Forced }, omni.CodeRefused, "30.0s behind"},
+		"a plan of another world":   {func(r *failover.TriggerRequest) { r.PlanHash = "beef" }, omni.CodeStale, "no longer true"},
+		"an unknown kind":           {func(r *failover.TriggerRequest) { r.Kind = "dance" }, omni.CodeInvalid, "dance"},
+		"an unknown mode":           {func(r *failover.TriggerRequest) { r.Mode = "wild" }, omni.CodeInvalid, "wild"},
+		"a reason without an end":   {func(r *failover.TriggerRequest) { r.Reason = strings.Repeat("x", 5000) }, omni.CodeInvalid, "reason"},
+		"failback without a policy": {func(r *failover.TriggerRequest) { r.Kind, r.From, r.To = failover.KindFailback, "", "" }, omni.CodeInvalid, "primary"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := w.trigger(c.change)
+			wants(t, err, c.code, c.says)
+		})
+	}
+	t.Run("a cordoned target", func(t *testing.T) {
+		w.write(func(ctx context.Context, tx *database.Tx) error {
+			_, err := w.store.Cordon(ctx, tx, "west", "floods")
+			return err
+		})
+		_, err := w.trigger(nil)
+		wants(t, err, omni.CodeRefused, "west is cordoned (floods)")
+		w.write(func(ctx context.Context, tx *database.Tx) error {
+			_, err := w.store.Uncordon(ctx, tx, "west")
+			return err
+		})
+	})
+	t.Run("a target that is down", func(t *testing.T) {
+		w.sky.set("west", true)
+		_, err := w.trigger(nil)
+		wants(t, err, omni.CodeRefused, "west is down")
+		w.sky.set("west", false)
+	})
+	t.Run("a planned move from a region that is down", func(t *testing.T) {
+		w.sky.set("east", true)
+		_, err := w.trigger(func(r *failover.TriggerRequest) { r.Mode = failover.Planned })
+		wants(t, err, omni.CodeRefused, "planned move needs it")
+		w.sky.set("east", false)
+	})
+	t.Run("forced with a reason is accepted, and a dry run changes nothing", func(t *testing.T) {
+		run, err := w.trigger(func(r *failover.TriggerRequest) {
+			r.Mode, r.Reason, r.DryRun, r.Confirm = failover.Forced, "it burns", true, ""
+		})
+		must(t, err)
+		page, err := w.s.Runs(w.ctx, "", "", omni.PageRequest{})
+		must(t, err)
+		if run.ID != "" || len(run.Steps) == 0 || run.PlanHash == "" || len(page.Items) != 0 {
+			t.Errorf("got %+v, and there are %d runs", run, len(page.Items))
+		}
+	})
+	if n := w.audited()["failover.trigger"]; n != 0 {
+		t.Errorf("%d triggers were audited", n)
+	}
+}
+
+func TestPlanIsPinned(t *testing.T) {
+	w := newWorld(t, databasetest.Open(t, database.Infra))
+	w.shop(nil)
+	plan := func() failover.Plan {
+		t.Helper()
+		p, err := w.s.PlanFor(w.ctx, failover.Request{Tenant: "acme", From: "east", To: "west"})
+		must(t, err)
+		return p
+	}
+	first := plan()
+	if again := plan(); again.Hash != first.Hash {
+		t.Error("the same world has another hash")
+	}
+	if len(first.DNS) != 1 || first.DNS[0].To[0] != "10.2.0.1" {
+		t.Errorf("DNS: %+v", first.DNS)
+	}
+	for name, change := range map[string]func(){
+		"a policy": func() { w.policy(nil) },
+		"a resource": func() {
+			w.resource("acme", "mail", "app", nil, placement("east", infra.Active, nil), placement("west", infra.Standby, nil))
+		},
+		"a placement": func() {
+			w.resource("acme", "lb", "loadbalancer", []string{"app"}, placement("east", infra.Active, nil), placement("west", infra.Standby, nil), placement("north", infra.Standby, nil))
+		},
+	} {
+		before := plan()
+		change()
+		_, err := w.trigger(func(r *failover.TriggerRequest) { r.PlanHash = before.Hash })
+		if !omni.Is(err, omni.CodeStale) {
+			t.Errorf("after %s had changed: %v", name, err)
+		}
+	}
+	_, err := w.trigger(func(r *failover.TriggerRequest) { r.PlanHash = plan().Hash })
+	must(t, err)
+}
+
+func TestOneOfFiftyWins(t *testing.T) {
+	databasetest.Each(t, database.Infra, func(t *testing.T, db *database.DB) {
+		w := newWorld(t, db)
+		w.shop(nil)
+		var won, lost atomic.Int64
+		var wait sync.WaitGroup
+		for range 50 {
+			wait.Go(func() {
+				switch _, err := w.trigger(nil); {
+				case err == nil:
+					won.Add(1)
+				case omni.Is(err, omni.CodeConflict):
+					lost.Add(1)
+				default:
+					t.Error(err)
+				}
+			})
+		}
+		wait.Wait()
+		if won.Load() != 1 || lost.Load() != 49 {
+			t.Errorf("%d won, %d conflicts", won.Load(), lost.Load())
+		}
+	})
+}
+
+// dying is a driver whose answers get lost: the leader goes right after an action has had its effect.
+type dying struct {
+	provider.Driver
+	mu     sync.Mutex
+	left   map[string]bool // effects whose answer was lost once already
+	effect map[string]int
+	die    func()
+}
+
+func (d *dying) Do(ctx context.Context, c provider.Call) error {
+	err := d.Driver.Do(ctx, c)
+	d.mu.Lock()
+	key := fmt.Sprintf("%s %s %s", c.Target.Resource, c.Target.Region, c.Action)
+	d.effect[key]++
+	first := !d.left[key]
+	d.left[key] = true
+	d.mu.Unlock()
+	if first && d.die != nil {
+		d.die()
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return err
+}
+
+func TestEveryAnswerIsLost(t *testing.T) {
+	databasetest.Each(t, database.Infra, func(t *testing.T, db *database.DB) {
+		died := make(chan struct{}, 100)
+		driver := &dying{left: map[string]bool{}, effect: map[string]int{}, die: func() { died <- struct{}{} }}
+		w := newWorld(t, db, func(o *failover.Options) { o.Drivers = registry{driver} })
+		driver.Driver = w.sim
+		w.shop(nil)
+		run, err := w.trigger(nil)
+		must(t, err)
+		const actions = 9 // fence, promote and release of three resources
+		for range actions {
+			stop := w.lead()
+			select {
+			case <-died:
+			case <-time.After(15 * time.Second):
+				r, _ := w.s.Run(w.ctx, "", run.ID)
+				t.Fatalf("it hangs:\n%s", steps(r))
+			}
+			stop()
+			if r, err := w.s.Run(w.ctx, "", run.ID); err != nil || !r.Status.Alive() {
+				t.Fatal(r.Status, err)
+			}
+		}
+		w.lead()
+		w.until(run.ID, failover.Succeeded)
+		for key, n := range driver.effect {
+			if n > 2 { // releases of one level run side by side: a death may hit two
+				t.Errorf("%s was called %d times", key, n)
+			}
+			if n != 1 && !strings.HasSuffix(key, "demote") {
+				t.Errorf("%s was done %d times", key, n)
+			}
+		}
+	})
+}
+
+// old is a driver that a newer leader has spoken to.
+type old struct{ provider.Driver }
+
+func (old) Do(context.Context, provider.Call) error { return provider.ErrStaleEpoch }
+
+func TestStaleEpochIsFinal(t *testing.T) {
+	w := newWorld(t, databasetest.Open(t, database.Infra))
+	w.s = nil
+	w = newWorld(t, databasetest.Open(t, database.Infra), func(o *failover.Options) {
+		o.Drivers = registry{old{o.Drivers.(registry).driver}}
+	})
+	w.shop(nil)
+	w.lead()
+	run, err := w.trigger(nil)
+	must(t, err)
+	run = w.until(run.ID, failover.Paused)
+	i := slices.IndexFunc(run.Steps, func(s failover.Step) bool { return s.Status == failover.StepFailed })
+	if s := run.Steps[i]; s.Attempts != 1 || !strings.Contains(s.Error, "newer leader") {
+		t.Errorf("got %+v", s)
+	}
+}
