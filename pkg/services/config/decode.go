@@ -22,12 +22,14 @@ const (
 type decoder struct {
 	file   string
 	faults *faults
-	// budget is how many nodes may still be visited. An alias costs what it stands for, each time: that is the end
-	// of an alias bomb.
-	budget int
-	open   map[*yaml.Node]bool // anchors that are being followed
-	at     map[string]position // of every path of the current document
-	fields map[reflect.Type][]field
+	budget int // how many nodes may still be visited
+	// aliased is how many nodes may still be visited through aliases. An alias costs what it stands for, each time: that is
+	// the end of an alias bomb.
+	aliased int
+	inside  int                 // how many aliases are being followed
+	open    map[*yaml.Node]bool // anchors that are being followed
+	at      map[string]position // of every path of the current document
+	fields  map[reflect.Type][]field
 }
 
 func (d *decoder) fault(n *yaml.Node, path, format string, args ...any) {
@@ -38,10 +40,7 @@ func (d *decoder) fault(n *yaml.Node, path, format string, args ...any) {
 // node must not be read.
 func (d *decoder) enter(n *yaml.Node, path string, depth int) (target *yaml.Node, leave func(), ok bool) {
 	leave = func() {}
-	if d.budget--; d.budget < 0 || d.faults.full() {
-		if d.budget == -1 {
-			d.fault(n, path, "makes the file hold more than %d values, aliases counted each time", maxNodes)
-		}
+	if !d.spend(n, path) {
 		return nil, leave, false
 	}
 	if _, known := d.at[path]; !known {
@@ -57,17 +56,37 @@ func (d *decoder) enter(n *yaml.Node, path string, depth int) (target *yaml.Node
 			d.fault(n, path, "is an alias of something that holds it")
 			return nil, leave, false
 		}
+		d.inside++
+		leave = func() { d.inside-- }
 		n = target
 	}
 	if n.Anchor != "" {
 		d.open[n] = true
-		leave = func() { delete(d.open, n) }
+		before := leave
+		leave = func() { delete(d.open, n); before() }
 	}
 	if n.Style&yaml.TaggedStyle != 0 {
 		d.fault(n, path, "carries the tag %s; tags are not supported", quoted(n.Tag))
 		return nil, leave, false
 	}
 	return n, leave, true
+}
+
+// spend counts a node against the budgets. False means that nothing more is read.
+func (d *decoder) spend(n *yaml.Node, path string) bool {
+	d.budget--
+	if d.inside > 0 {
+		d.aliased--
+	}
+	switch {
+	case d.faults.full():
+	case d.budget == -1:
+		d.fault(n, path, "makes the file hold more than %d values", maxNodes)
+	case d.aliased == -1:
+		d.fault(n, path, "makes aliases stand for more than %d values; write them out, or use fewer", maxAliased)
+		d.budget = min(d.budget, 0)
+	}
+	return !d.faults.full() && d.budget >= 0 && d.aliased >= 0
 }
 
 // null says whether a node gives no value, which counts as left out.

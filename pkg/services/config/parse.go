@@ -19,7 +19,8 @@ const (
 	maxFiles   = 256
 	maxBytes   = 4 << 20 // of all files together
 	maxObjects = 10_000
-	maxNodes   = 500_000 // YAML values of one file, aliases counted each time
+	maxNodes   = 500_000 // YAML values of one file
+	maxAliased = 20_000  // of those, the ones that aliases stand for, counted each time
 	maxLabels  = 64
 )
 
@@ -107,10 +108,10 @@ type parser struct {
 func (p *parser) file(f File) {
 	name := plain(f.Name)
 	d := &decoder{
-		file: name, faults: p.faults, budget: maxNodes, open: map[*yaml.Node]bool{}, fields: map[reflect.Type][]field{},
+		file: name, faults: p.faults, budget: maxNodes, aliased: maxAliased, open: map[*yaml.Node]bool{}, fields: map[reflect.Type][]field{},
 	}
 	stream := yaml.NewDecoder(strings.NewReader(f.Content))
-	for !p.faults.full() && d.budget > 0 {
+	for !p.faults.full() && d.budget > 0 && d.aliased >= 0 {
 		var doc yaml.Node
 		err := next(stream, &doc)
 		if errors.Is(err, io.EOF) {
