@@ -110,7 +110,7 @@ func (a agent) fence(ctx context.Context, r request) error {
 			return err
 		}
 	}
-	if _, err := a.home.kill(ctx, syscall.SIGKILL); err != nil {
+	if err := a.home.kill(ctx, syscall.SIGKILL); err != nil {
 		return fmt.Errorf("it does not answer, and killing it failed: %w", err)
 	}
 	return a.record(ctx, r)
@@ -140,8 +140,8 @@ func (a agent) record(ctx context.Context, r request) error {
 
 // stop ends the process; what it is stays as it was.
 func (a agent) stop(ctx context.Context, r request) error {
-	if _, err := a.home.kill(ctx, syscall.SIGTERM); err != nil {
-		if _, err := a.home.kill(ctx, syscall.SIGKILL); err != nil {
+	if err := a.home.kill(ctx, syscall.SIGTERM); err != nil {
+		if err := a.home.kill(ctx, syscall.SIGKILL); err != nil {
 			return err
 		}
 	}

@@ -101,53 +101,67 @@ func lastOf(records []record) record {
 // term is what is known of one term.
 type term struct {
 	region string
-	epoch  int64
 	began  *record // its promotion
 }
 
-// twoWriters looks for proof of two writers among the records of both databases.
-func twoWriters(records []record) []string {
-	var evidence []string
-	add := func(format string, args ...any) {
-		if text := fmt.Sprintf(format, args...); len(evidence) < maxShown && !slices.Contains(evidence, text) {
-			evidence = append(evidence, text)
-		}
+// trial gathers proof of two writers from the records of both databases.
+type trial struct {
+	terms    map[int64]*term
+	evidence []string
+}
+
+func (t *trial) add(format string, args ...any) {
+	if text := fmt.Sprintf(format, args...); len(t.evidence) < maxShown && !slices.Contains(t.evidence, text) {
+		t.evidence = append(t.evidence, text)
 	}
-	terms := map[int64]*term{}
+}
+
+// twoWriters looks for proof of two writers; it finds nothing in what is right.
+func twoWriters(records []record) []string {
+	t := &trial{terms: map[int64]*term{}}
 	places := map[[2]int64]record{} // (term, sequence number)
 	for _, r := range records {
-		t := terms[r.Term]
-		if t == nil {
-			t = &term{region: r.Region, epoch: r.Epoch}
-			terms[r.Term] = t
-		}
-		if t.region != r.Region {
-			add("both %s and %s wrote in term %d", t.region, r.Region, r.Term)
-		}
-		if r.Kind == kindPromote {
-			t.began = &r
-		}
+		t.meet(r)
 		place := [2]int64{r.Term, r.Seq}
 		if other, taken := places[place]; taken && other != r {
-			add("there are two records %d of term %d", r.Seq, r.Term)
+			t.add("there are two records %d of term %d", r.Seq, r.Term)
 		}
 		places[place] = r
 	}
 	for _, r := range records {
-		for number, t := range terms {
-			if number <= r.Term {
-				continue
-			}
-			if r.Kind == kindOrder && t.began != nil && t.region != r.Region && !before(r, *t.began) {
-				add("%s wrote in term %d after %s had begun term %d", r.Region, r.Term, t.region, number)
-			}
-			if t.epoch < r.Epoch && t.began != nil && t.began.Epoch < r.Epoch {
-				add("term %d has epoch %d, older than epoch %d of term %d", number, t.began.Epoch, r.Epoch, r.Term)
+		for number, later := range t.terms {
+			if number > r.Term && later.began != nil {
+				t.compare(r, number, later)
 			}
 		}
 	}
-	slices.Sort(evidence)
-	return evidence
+	slices.Sort(t.evidence)
+	return t.evidence
+}
+
+// meet learns what a record says of its own term.
+func (t *trial) meet(r record) {
+	known := t.terms[r.Term]
+	if known == nil {
+		known = &term{region: r.Region}
+		t.terms[r.Term] = known
+	}
+	if known.region != r.Region {
+		t.add("both %s and %s wrote in term %d", known.region, r.Region, r.Term)
+	}
+	if r.Kind == kindPromote {
+		known.began = &r
+	}
+}
+
+// compare holds a record against a later term.
+func (t *trial) compare(r record, number int64, later *term) {
+	if r.Kind == kindOrder && later.region != r.Region && !before(r, *later.began) {
+		t.add("%s wrote in term %d after %s had begun term %d", r.Region, r.Term, later.region, number)
+	}
+	if later.began.Epoch < r.Epoch {
+		t.add("term %d has epoch %d, older than epoch %d of term %d", number, later.began.Epoch, r.Epoch, r.Term)
+	}
 }
 
 // before compares times: on the machine's own clock within one boot, else on the wall's.

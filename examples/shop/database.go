@@ -53,7 +53,7 @@ func newDatabase(ctx context.Context, m *member) (*database, error) {
 		return nil, err
 	}
 	if j.cut > 0 {
-		m.log.Warn("a torn last line was cut off the journal", "bytes", j.cut, "last", j.last.Seq)
+		m.log.WarnContext(ctx, "a torn last line was cut off the journal", "bytes", j.cut, "last", j.last.Seq)
 	}
 	d := &database{
 		member: m, caller: newCaller(m.config.Secret), broken: make(chan error, 1), journal: j,
@@ -188,7 +188,7 @@ func (d *database) superseded(ctx context.Context) bool {
 	if !later {
 		return false
 	}
-	d.member.log.Warn("the other region has begun a later term: fencing this database", "own", own, "other", peer.Term)
+	d.member.log.WarnContext(ctx, "the other region has begun a later term: fencing this database", "own", own, "other", peer.Term)
 	err = d.member.act(ctx, request{Action: actionFence, Epoch: max(epoch, d.member.now().Epoch)})
 	if err != nil && !errors.Is(err, errStaleEpoch) { // a stale one means that it was told something newer meanwhile
 		d.fail(fmt.Errorf("fencing itself: %w", err))

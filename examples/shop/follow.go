@@ -155,7 +155,7 @@ func (d *database) follow(ctx context.Context, f *follower, peer Region) error {
 
 // upgrade asks for the stream.
 func (d *database) upgrade(ctx context.Context, conn net.Conn, peer Region) (*bufio.Reader, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+peer.control(DB)+"/replicate", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+peer.control(DB)+"/replicate", nil) //nolint:gosec // the address is of the shop's own configuration
 	if err != nil {
 		return nil, err
 	}

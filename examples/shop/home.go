@@ -94,16 +94,16 @@ func (h home) announce() error {
 	return writeJSON(filepath.Join(h.path, "process.json"), Process{PID: os.Getpid(), Started: started})
 }
 
-// kill ends the process of this home at once, and only it, and returns when it is gone. It gives the process id, 0 when nothing ran.
-func (h home) kill(ctx context.Context, sig syscall.Signal) (int, error) {
+// kill ends the process of this home at once, and only it, and returns when it is gone.
+func (h home) kill(ctx context.Context, sig syscall.Signal) error {
 	p, alive, err := h.running()
 	if err != nil || !alive {
-		return 0, err
+		return err
 	}
 	if err := syscall.Kill(p.PID, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
-		return p.PID, fmt.Errorf("ending process %d: %w", p.PID, err)
+		return fmt.Errorf("ending process %d: %w", p.PID, err)
 	}
-	return p.PID, until(ctx, killWait, func() bool { return !p.Alive() })
+	return until(ctx, killWait, func() bool { return !p.Alive() })
 }
 
 // killWait is how long a process may take to end.

@@ -62,7 +62,7 @@ func (m *member) act(ctx context.Context, r request) error {
 	m.mu.Lock()
 	m.state = next
 	m.mu.Unlock()
-	m.log.Info("changed", "action", r.Action, "from", old.Role, "to", next.Role, "epoch", next.Epoch, "term", next.Term,
+	m.log.InfoContext(ctx, "changed", "action", r.Action, "from", old.Role, "to", next.Role, "epoch", next.Epoch, "term", next.Term,
 		"run", r.Run, "step", r.Step, "repeated", repeated)
 	return m.service.settle(ctx, next)
 }

@@ -122,7 +122,7 @@ func (d *database) withReplication(control http.Handler) http.Handler {
 		defer func() { _ = conn.Close() }()
 		s := &stream{lineConn: newLineConn(conn, buf.Reader, d.member.config.grace())}
 		if err := d.replicate(s); err != nil {
-			d.member.log.Info("the standby's stream has ended", "error", err.Error())
+			d.member.log.InfoContext(r.Context(), "the standby's stream has ended", "error", err.Error())
 		}
 	})
 	return mux

@@ -89,7 +89,7 @@ func (m *member) run(ctx context.Context) error {
 	if err := m.service.settle(ctx, m.now()); err != nil {
 		return errors.Join(err, end())
 	}
-	m.log.Info("started", "role", m.now().Role, "epoch", m.now().Epoch)
+	m.log.InfoContext(ctx, "started", "role", m.now().Role, "epoch", m.now().Epoch)
 	err := serveBoth(ctx, m.region.serve(m.name), bounded(serving), m.region.control(m.name), guarded(m.config.Secret, control), m.failed())
 	return errors.Join(err, end())
 }

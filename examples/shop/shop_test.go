@@ -67,12 +67,12 @@ func newStage(t *testing.T) *stage {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := shop.StopAll(context.Background(), s.dir); err != nil {
-			t.Error(err)
+		for region := range s.address {
+			if _, err := shop.KillRegion(context.Background(), s.dir, region); err != nil {
+				t.Error(err)
+			}
 		}
-		if t.Failed() {
-			s.dump()
-		}
+		s.readLogs()
 	})
 	for _, region := range []string{shop.West, shop.East} {
 		if err := shop.StartRegion(t.Context(), s.dir, region); err != nil {
@@ -85,11 +85,17 @@ func newStage(t *testing.T) *stage {
 	return s
 }
 
-func (s *stage) dump() {
+// readLogs fails the test when a process has crashed or raced, and shows what they all said when it has failed.
+func (s *stage) readLogs() {
 	logs, _ := filepath.Glob(filepath.Join(s.dir, "*", "*", "log"))
 	for _, path := range logs {
-		data, _ := os.ReadFile(path)
-		s.t.Logf("%s:\n%s", path, data)
+		data, err := os.ReadFile(path)
+		if err != nil || bytes.Contains(data, []byte("DATA RACE")) || bytes.Contains(data, []byte("panic")) {
+			s.t.Errorf("%s: a process has crashed: %v", path, err)
+		}
+		if s.t.Failed() {
+			s.t.Logf("%s:\n%s", path, data)
+		}
 	}
 }
 
@@ -160,6 +166,7 @@ func (s *stage) agent(region, kind, action string, epoch int, step string) (int,
 	cmd.Env = []string{
 		"PATH=" + os.Getenv("PATH"), "OMNI_TENANT=acme", "OMNI_REGION=" + region, "OMNI_TYPE=" + kind,
 		"OMNI_RUN=run_1", "OMNI_STEP=" + step, fmt.Sprint("OMNI_EPOCH=", epoch),
+		"GORACE=atexit_sleep_ms=0", // the race detector would wait a second at each exit
 	}
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
@@ -485,6 +492,47 @@ func TestAgent(t *testing.T) {
 	if st := s.status(shop.East, shop.App); st.PID != 0 {
 		t.Fatalf("it still runs: %+v", st)
 	}
+}
+
+func TestStopAllEndsEveryProcess(t *testing.T) {
+	s := newStage(t)
+	if err := shop.StopAll(t.Context(), s.dir); err != nil {
+		t.Fatal(err)
+	}
+	for region := range s.address {
+		if pids, err := shop.KillRegion(t.Context(), s.dir, region); err != nil || len(pids) > 0 {
+			t.Errorf("%s still had %v: %v", region, pids, err)
+		}
+	}
+}
+
+func TestTheProcessesEndWithTheirOwner(t *testing.T) {
+	east, west, err := shop.FreeAddresses(t.Context())
+	if err != nil {
+		t.Skipf("no loopback addresses: %v", err)
+	}
+	owner := exec.CommandContext(t.Context(), "sleep", "60")
+	if err := owner.Start(); err != nil {
+		t.Skipf("no sleep: %v", err)
+	}
+	dir := t.TempDir()
+	if _, err := shop.Setup(dir, shop.Options{East: east, West: west, Command: self(), Owner: owner.Process.Pid}); err != nil {
+		t.Fatal(err)
+	}
+	if err := shop.StartRegion(t.Context(), dir, shop.East); err != nil {
+		t.Fatal(err)
+	}
+	_ = owner.Process.Kill()
+	_ = owner.Wait()
+	s := &stage{t: t, dir: dir, address: map[string]string{shop.East: east, shop.West: west}}
+	s.wait("they have ended", func() bool {
+		for _, name := range shop.Names() {
+			if s.status(shop.East, name).PID != 0 {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 func TestTheSecondOfAKindIsRefused(t *testing.T) {

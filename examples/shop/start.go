@@ -107,24 +107,29 @@ func (c *Config) ensure(ctx context.Context, r Region, name string) error {
 	if err := os.MkdirAll(h.path, 0o700); err != nil {
 		return fmt.Errorf("starting %s of %s: %w", name, r.Name, err)
 	}
-	_, alive, err := h.running()
-	if err != nil {
-		return err
-	}
 	var ended <-chan error
-	if !alive {
-		if ended, err = c.spawn(r, name, h); err != nil {
-			return err
-		}
-	}
 	for {
 		_, err := caller.state(ctx, 300*time.Millisecond, r.control(name))
 		if err == nil {
 			return nil
 		}
+		// One that is just dying still counts as alive, so look again each time.
+		_, alive, readErr := h.running()
+		if readErr != nil {
+			return readErr
+		}
+		if !alive && ended == nil {
+			if ended, readErr = c.spawn(r, name, h); readErr != nil {
+				return readErr
+			}
+		}
 		select {
 		case end := <-ended:
-			return fmt.Errorf("%s of %s has ended at once (%v): %s", name, r.Name, end, lastLine(filepath.Join(h.path, "log")))
+			if _, other, _ := h.running(); other {
+				ended = make(chan error) // somebody else has started it at the same time
+				continue
+			}
+			return errors.Join(fmt.Errorf("%s of %s has ended at once: %s", name, r.Name, lastLine(filepath.Join(h.path, "log"))), end)
 		default:
 		}
 		if pause(ctx, 10*time.Millisecond) != nil {
