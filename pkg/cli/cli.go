@@ -12,12 +12,12 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/omnicloud/omnicloud/examples/shop"
 	"github.com/omnicloud/omnicloud/pkg/cli/audit"
 	"github.com/omnicloud/omnicloud/pkg/cli/auth"
 	"github.com/omnicloud/omnicloud/pkg/cli/billing"
 	"github.com/omnicloud/omnicloud/pkg/cli/console"
 	"github.com/omnicloud/omnicloud/pkg/cli/demo"
+	"github.com/omnicloud/omnicloud/pkg/cli/dns"
 	"github.com/omnicloud/omnicloud/pkg/cli/event"
 	"github.com/omnicloud/omnicloud/pkg/cli/failover"
 	"github.com/omnicloud/omnicloud/pkg/cli/manifest"
@@ -30,7 +30,7 @@ import (
 func Main(version string, args []string, in io.Reader, out, errs io.Writer) int {
 	// The demo's processes are this program again: `omnictl shop …` is what its manifests name as the agent.
 	if len(args) > 0 && args[0] == "shop" {
-		return shop.Main(args[1:], out, errs)
+		return demo.Shop(args[1:], out, errs)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -71,7 +71,7 @@ func Root(c *console.Console) *cobra.Command {
 		group{"start", "Start here:", []*cobra.Command{demo.Command(c), server.Status(c), server.Doctor(c)}},
 		group{"move", "Move tenants:", []*cobra.Command{failover.Command(c), failover.FailbackCommand(c), region.Command(c)}},
 		group{"describe", "Describe what there is:", manifest.Commands(c)},
-		group{"look", "Look at what happened:", []*cobra.Command{event.Command(c), audit.Command(c), billing.Command(c)}},
+		group{"look", "Look at what happened:", []*cobra.Command{event.Command(c), audit.Command(c), billing.Command(c), dns.Command(c)}},
 		group{"access", "Tenants and access:", []*cobra.Command{tenant.Command(c), auth.Command(c)}},
 	)
 	root.AddCommand(server.Version(c))

@@ -45,3 +45,16 @@ func (c *Client) RegionHealth(ctx context.Context, region string) (failover.Verd
 	var verdict failover.Verdict
 	return verdict, c.do(ctx, call{method: http.MethodGet, path: path("regions", region, "health")}, &verdict)
 }
+
+// Freeze keeps runs from starting by themselves.
+func (c *Client) Freeze(ctx context.Context, reason string) (failover.Freeze, error) {
+	var state failover.Freeze
+	body := map[string]string{"reason": reason}
+	return state, c.do(ctx, call{method: http.MethodPost, path: "automation/freeze", body: body}, &state)
+}
+
+// Unfreeze lets runs start by themselves again.
+func (c *Client) Unfreeze(ctx context.Context) (failover.Freeze, error) {
+	var state failover.Freeze
+	return state, c.do(ctx, call{method: http.MethodDelete, path: "automation/freeze"}, &state)
+}

@@ -133,3 +133,18 @@ func (c *Client) Usage(ctx context.Context, f UsageFilter, bound int) (billing.R
 		q.Set("after", whole.Next)
 	}
 }
+
+// Service is one of the fifteen, as the server that was asked sees it.
+type Service struct {
+	Name          string  `json:"name"`
+	Status        string  `json:"status"` // ok, degraded, stopped or absent
+	Leader        string  `json:"leader,omitempty"`
+	Version       string  `json:"version,omitempty"`
+	UptimeSeconds float64 `json:"uptime_seconds"`
+	Message       string  `json:"message,omitempty"`
+}
+
+// Services lists the fifteen.
+func (c *Client) Services(ctx context.Context) ([]Service, error) {
+	return all[Service](ctx, c, call{method: http.MethodGet, path: "services"}, maxList)
+}

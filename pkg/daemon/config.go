@@ -38,7 +38,7 @@ type Config struct {
 	TLSClientCA       string
 	Insecure          bool
 	TrustedProxies    []string
-	RatePerSecond     float64
+	RatePerSecond     int
 	RateBurst         int
 	MaxRuns           int
 	MaxRunsPerHour    int
@@ -102,7 +102,7 @@ func settings() []setting {
 		{"tls-client-ca", "", "CA (PEM) that client certificates must come from", text(func(c *Config) *string { return &c.TLSClientCA })},
 		{"insecure", false, "listen beyond loopback without TLS", func(c *Config, v *viper.Viper, key string) { c.Insecure = v.GetBool(key) }},
 		{"gateway.trusted-proxies", []string{}, "networks (CIDR) whose X-Forwarded-For counts", list(func(c *Config) *[]string { return &c.TrustedProxies })},
-		{"gateway.rate-per-second", 200.0, "requests a second of one key or address", func(c *Config, v *viper.Viper, key string) { c.RatePerSecond = v.GetFloat64(key) }},
+		{"gateway.rate-per-second", 200, "requests a second of one key or address", integer(func(c *Config) *int { return &c.RatePerSecond })},
 		{"gateway.rate-burst", 400, "requests of one key or address at once", integer(func(c *Config) *int { return &c.RateBurst })},
 		{"failover.max-concurrent", 10, "global brake: automatic runs alive at once", integer(func(c *Config) *int { return &c.MaxRuns })},
 		{"failover.max-per-hour", 60, "global brake: automatic runs begun in an hour", integer(func(c *Config) *int { return &c.MaxRunsPerHour })},
@@ -126,8 +126,6 @@ func Flags(fs *pflag.FlagSet) {
 			fs.Bool(name, value, usage)
 		case int:
 			fs.Int(name, value, usage)
-		case float64:
-			fs.Float64(name, value, usage)
 		case time.Duration:
 			fs.Duration(name, value, usage)
 		}

@@ -14,23 +14,19 @@ type regionInput struct {
 }
 
 type cordonInput struct {
-	regionInput
+	Name string `path:"name" maxLength:"63" doc:"the region's name"`
 	Body *struct {
 		Reason string `json:"reason,omitempty" maxLength:"1000" doc:"why; shown to everybody who asks"`
 	}
 }
 
-type tenantQuery struct {
-	Tenant string `query:"tenant" maxLength:"63" doc:"the tenant; may be left out with a tenant's own key"`
-}
-
 type resourcesInput struct {
-	tenantQuery
+	rest.TenantParam
 	rest.PageParams
 }
 
 type resourceInput struct {
-	tenantQuery
+	rest.TenantParam
 	Name    string `path:"name" maxLength:"63" doc:"the resource's name"`
 	IfMatch string `header:"If-Match" doc:"the ETag that it must still have"`
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/omnicloud/omnicloud/pkg/cli/console"
 	"github.com/omnicloud/omnicloud/pkg/failover"
+	"github.com/omnicloud/omnicloud/pkg/omni"
 )
 
 // Command is "omnictl failover".
@@ -68,7 +69,7 @@ func (r *request) body(tenant string) (failover.TriggerRequest, error) {
 		return failover.TriggerRequest{}, console.Usage("--mode: %q is neither planned nor forced", r.mode)
 	}
 	return failover.TriggerRequest{
-		Tenant: tenant, Kind: r.kind, From: r.from, To: r.to, Mode: failover.Mode(r.mode), MaxLag: durationOf(r.maxLag),
+		Tenant: tenant, Kind: r.kind, From: r.from, To: r.to, Mode: failover.Mode(r.mode), MaxLag: omni.Duration(r.maxLag),
 	}, nil
 }
 

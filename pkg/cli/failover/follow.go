@@ -47,7 +47,9 @@ func Follow(ctx context.Context, c *console.Console, api *client.Client, id stri
 }
 
 // rests says whether nothing more happens to the run by itself.
-func rests(s failover.Status) bool { return !s.Alive() || s == failover.Paused || s == failover.AwaitingApproval }
+func rests(s failover.Status) bool {
+	return !s.Alive() || s == failover.Paused || s == failover.AwaitingApproval
+}
 
 // detached says how to look again, when the user left before the run was over.
 func detached(c *console.Console, id string, err error) error {

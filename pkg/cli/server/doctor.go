@@ -3,7 +3,9 @@ package server
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sort"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -23,12 +25,13 @@ type finding struct {
 // Doctor is "omnictl doctor".
 func Doctor(c *console.Console) *cobra.Command {
 	var readyOnly bool
+	var wait time.Duration
 	cmd := &cobra.Command{
 		Use: "doctor", Short: "Check that everything works, and say what to do where it does not", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, cancel := c.WithTimeout(cmd.Context())
 			defer cancel()
-			findings := examine(ctx, c, readyOnly)
+			findings := untilWell(ctx, c, readyOnly, wait)
 			table := console.Table{Columns: []string{"CHECK", "", "DETAIL"}}
 			failed := 0
 			for _, f := range findings {
@@ -53,7 +56,30 @@ func Doctor(c *console.Console) *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&readyOnly, "ready", false, "only ask whether omnid is ready, without a key")
+	cmd.Flags().DurationVar(&wait, "wait", 0, "check again for so long until nothing fails")
 	return cmd
+}
+
+// checkEvery is the pause between two examinations.
+const checkEvery = 250 * time.Millisecond
+
+// untilWell examines again and again until nothing fails or the time is up, and gives the last findings.
+func untilWell(ctx context.Context, c *console.Console, readyOnly bool, wait time.Duration) []finding {
+	deadline := c.Now().Add(wait)
+	for {
+		findings := examine(ctx, c, readyOnly)
+		well := !slices.ContainsFunc(findings, func(f finding) bool { return !f.OK })
+		if well || !c.Now().Before(deadline) {
+			return findings
+		}
+		timer := time.NewTimer(checkEvery)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return findings
+		}
+	}
 }
 
 // examine runs the checks, each only where those before it make sense.

@@ -45,10 +45,10 @@ func Status(c *console.Console) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			table := console.Table{Columns: []string{"SERVICE", "STATUS", "LEADER", "UPTIME"}, Wide: []string{"VERSION", "DETAIL"}}
+			table := console.Table{Columns: []string{"SERVICE", "STATUS", "LEADER", "UPTIME"}, Wide: []string{"VERSION", "MESSAGE"}}
 			for _, s := range services {
 				table.Names = append(table.Names, s.Name)
-				table.Rows = append(table.Rows, []string{s.Name, s.Status, s.Leader, fmt.Sprintf("%ds", s.UptimeSeconds), s.Version, s.Detail})
+				table.Rows = append(table.Rows, []string{s.Name, s.Status, s.Leader, fmt.Sprintf("%.0fs", s.UptimeSeconds), s.Version, s.Message})
 			}
 			return c.Print(omni.Page[client.Service]{Items: services}, table)
 		},

@@ -18,6 +18,11 @@ func (p PageParams) Request() omni.PageRequest {
 	return omni.PageRequest{Limit: p.Limit, After: p.After}
 }
 
+// TenantParam names the tenant that a request is about; an input embeds it, and Tenant or TenantOrAll reads it.
+type TenantParam struct {
+	Tenant string `query:"tenant" maxLength:"63" doc:"the tenant; may be left out with a tenant's own key"`
+}
+
 // ListOutput answers with a page.
 type ListOutput[T any] struct {
 	Body omni.Page[T]

@@ -54,6 +54,9 @@ func Handle[I, O any](api *API, r Route, h func(context.Context, *I) (*O, error)
 }
 
 func handle[I, O any](api *API, rt *registered, h func(context.Context, *I) (*O, error)) {
+	if name := hiddenField(reflect.TypeFor[I]()); name != "" {
+		api.fault(fmt.Errorf("route %s %s: its input embeds %s, whose parameters huma does not see: name them, or embed an exported type", rt.Method, rt.Path, name))
+	}
 	api.register(rt, func() {
 		huma.Register(api.huma, rt.operation(api), func(ctx context.Context, in *I) (*O, error) {
 			out, err := h(ctx, in)
@@ -63,6 +66,26 @@ func handle[I, O any](api *API, rt *registered, h func(context.Context, *I) (*O,
 			return out, nil
 		})
 	})
+}
+
+// hiddenField gives the name of an embedded type that is not exported; "" when there is none.
+func hiddenField(t reflect.Type) string {
+	if t.Kind() != reflect.Struct {
+		return ""
+	}
+	for _, f := range reflect.VisibleFields(t) {
+		if f.Anonymous && !f.IsExported() {
+			return f.Name
+		}
+	}
+	return ""
+}
+
+// fault keeps what is wrong for Check.
+func (a *API) fault(err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.faults = append(a.faults, err)
 }
 
 // register runs add, which makes huma hand the route to API.HandleFunc, and collects what is wrong.

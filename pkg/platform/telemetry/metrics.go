@@ -92,6 +92,7 @@ type Probes struct {
 	results  *prometheus.CounterVec
 	duration *prometheus.HistogramVec
 	late     prometheus.Observer
+	skipped  *prometheus.CounterVec
 	active   prometheus.Gauge
 	regions  *bound
 }
@@ -103,6 +104,7 @@ func NewProbes(reg prometheus.Registerer) *Probes {
 		duration: histogram(reg, "probe_duration_seconds", "How long a probe took.", fastBuckets(), "type"),
 		late: histogram(reg, "probe_lateness_seconds", "How long after its time a probe began.",
 			[]float64{.001, .005, .01, .05, .1, .25, .5, 1, 5}).WithLabelValues(),
+		skipped: counter(reg, "probe_skipped_total", "Probes that were not made, since too many were under way.", "region", "type"),
 		active:  gauge(reg, "probes", "Probes that are scheduled.").WithLabelValues(),
 		regions: newBound(100),
 	}
@@ -117,6 +119,11 @@ func (m *Probes) Done(region, typ string, ok bool, took, late time.Duration) {
 	m.results.WithLabelValues(m.regions.value(region), typ, result).Inc()
 	m.duration.WithLabelValues(typ).Observe(took.Seconds())
 	m.late.Observe(late.Seconds())
+}
+
+// Skipped counts probes that were not made.
+func (m *Probes) Skipped(region, typ string, n int64) {
+	m.skipped.WithLabelValues(m.regions.value(region), typ).Add(float64(n))
 }
 
 // Scheduled says how many probes there are.
