@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"log/slog"
+	"maps"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -155,9 +156,7 @@ func (i *idempotency) replay(w http.ResponseWriter, old stored, hash string) err
 	if err := json.Unmarshal([]byte(old.headers), &headers); err != nil {
 		return omni.Errorf(omni.CodeInternal, "read a stored answer: %w", err)
 	}
-	for name, values := range headers {
-		w.Header()[name] = values
-	}
+	maps.Copy(w.Header(), headers)
 	if old.contentType != "" {
 		w.Header().Set("Content-Type", old.contentType)
 	}

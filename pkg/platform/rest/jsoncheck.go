@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"unicode/utf8"
 
@@ -348,10 +349,8 @@ func (n *names) add(name string) bool {
 		n.many[name] = true
 		return true
 	}
-	for _, other := range n.few {
-		if other == name {
-			return false
-		}
+	if slices.Contains(n.few, name) {
+		return false
 	}
 	n.few = append(n.few, name)
 	if len(n.few) > fewNames {

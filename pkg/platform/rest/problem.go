@@ -123,8 +123,7 @@ func title(code omni.Code) string {
 // NewProblem translates err: the one place where an error becomes what a client sees. An error without a code, or with
 // CodeInternal, shows nothing of itself.
 func NewProblem(ctx context.Context, err error) *Problem {
-	var ready *Problem
-	if errors.As(err, &ready) {
+	if ready, ok := errors.AsType[*Problem](err); ok {
 		return ready
 	}
 	var e *omni.Error

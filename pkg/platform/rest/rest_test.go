@@ -169,7 +169,7 @@ func (a answer) problem(t *testing.T) rest.Problem {
 }
 
 // do sends one request to h with the key "root" unless headers say otherwise: pairs of name and value.
-func do(t testing.TB, h http.Handler, method, target, body string, headers ...string) answer {
+func do(t *testing.T, h http.Handler, method, target, body string, headers ...string) answer {
 	t.Helper()
 	var reader io.Reader
 	if body != "" {
@@ -186,7 +186,7 @@ func do(t testing.TB, h http.Handler, method, target, body string, headers ...st
 	}
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
-	return answer{w.Code, w.Result().Header, w.Body.String()} //nolint:bodyclose // a recorder's
+	return answer{w.Code, w.Result().Header, w.Body.String()}
 }
 
 func TestProblems(t *testing.T) {

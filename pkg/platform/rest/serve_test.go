@@ -22,7 +22,7 @@ func served(t *testing.T, h http.Handler, opts rest.ServeOptions) (address strin
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background()) //nolint:usetesting // it ends when the test says so
+	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
 	out := make(chan error, 1)
 	go func() { out <- rest.Serve(ctx, l, h, opts) }()

@@ -26,8 +26,7 @@ func unmarshal(data []byte, v any) error {
 		inner = err
 	}
 	message := inner.Error()
-	var wrongType *json.UnmarshalTypeError
-	if errors.As(inner, &wrongType) {
+	if wrongType, ok := errors.AsType[*json.UnmarshalTypeError](inner); ok {
 		message = "must be " + kindOf(wrongType.Type) + ", not " + wrongType.Value
 	}
 	return errors.New(path + located + message)
@@ -45,8 +44,9 @@ func kindOf(t reflect.Type) string {
 		return "an object"
 	case reflect.Float32, reflect.Float64:
 		return "a number"
+	default:
+		return "a whole number of type " + t.Kind().String()
 	}
-	return "a whole number of type " + t.Kind().String()
 }
 
 // locate finds the innermost value that does not decode into its part of t, and how it fails. The depth of data is bounded.

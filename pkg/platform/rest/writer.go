@@ -2,6 +2,7 @@ package rest
 
 import (
 	"bytes"
+	"maps"
 	"net/http"
 )
 
@@ -65,9 +66,7 @@ func (w *recorder) Write(p []byte) (int, error) {
 
 // send writes the kept answer.
 func (w *recorder) send(to http.ResponseWriter) {
-	for name, values := range w.header {
-		to.Header()[name] = values
-	}
+	maps.Copy(to.Header(), w.header)
 	to.WriteHeader(w.status)
 	_, _ = to.Write(w.body.Bytes()) // the client may be gone
 }

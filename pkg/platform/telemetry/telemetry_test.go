@@ -40,7 +40,7 @@ func TestLogger(t *testing.T) {
 	}
 	out.Reset()
 	level.Set(slog.LevelDebug)
-	log.Debug("shown too") //nolint:noctx // without a request
+	log.Debug("shown too")
 	if !strings.Contains(out.String(), "shown too") || strings.Contains(out.String(), "request_id") {
 		t.Errorf("got %s", &out)
 	}

@@ -171,10 +171,10 @@ func (p *forwarded) value() (string, bool) {
 	for p.rest != "" {
 		c := p.rest[0]
 		p.rest = p.rest[1:]
-		switch {
-		case c == '"':
+		switch c {
+		case '"':
 			return b.String(), true
-		case c == '\\':
+		case '\\':
 			if p.rest == "" {
 				return "", false
 			}

@@ -57,7 +57,7 @@ type answer struct {
 	body   string
 }
 
-func ask(t testing.TB, h http.Handler, method, target, peer string, headers ...string) answer {
+func ask(t *testing.T, h http.Handler, method, target, peer string, headers ...string) answer {
 	t.Helper()
 	r := httptest.NewRequestWithContext(t.Context(), method, target, nil)
 	r.RemoteAddr = peer
@@ -66,7 +66,7 @@ func ask(t testing.TB, h http.Handler, method, target, peer string, headers ...s
 	}
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
-	return answer{w.Code, w.Result().Header, w.Body.String()} //nolint:bodyclose // a recorder's
+	return answer{w.Code, w.Result().Header, w.Body.String()}
 }
 
 func TestRateLimit(t *testing.T) {

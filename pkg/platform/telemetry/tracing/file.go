@@ -56,7 +56,7 @@ func (e *fileExporter) ExportSpans(_ context.Context, spans []sdk.ReadOnlySpan) 
 			l.Error = s.Status().Description
 		}
 		for _, a := range s.Attributes() {
-			l.Attributes[string(a.Key)] = a.Value.Emit()
+			l.Attributes[string(a.Key)] = a.Value.String()
 		}
 		if err := enc.Encode(l); err != nil {
 			return fmt.Errorf("write a span: %w", err)

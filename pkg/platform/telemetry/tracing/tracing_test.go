@@ -103,7 +103,7 @@ func TestFile(t *testing.T) {
 	if err := p.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	file, err := os.Open(path) //nolint:gosec // the test's own
+	file, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
