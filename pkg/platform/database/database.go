@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"github.com/omnicloud/omnicloud/pkg/omni"
@@ -58,10 +59,16 @@ type Dialect struct {
 
 // Scope says whose rows a transaction may see and write. The zero Scope is refused: a forgotten tenant is an error,
 // never "all".
-type Scope struct{ tenant string }
+type Scope struct {
+	tenant   string
+	platform bool
+}
 
 // Platform is the scope of work for no single tenant: the controller, migrations, the platform's own keys.
-func Platform() Scope { return Scope{tenant: "*"} }
+func Platform() Scope { return Scope{tenant: everyTenant, platform: true} }
+
+// everyTenant is the value of the platform's scope, which no tenant can have for a name.
+const everyTenant = "*"
 
 // Tenant is the scope of one tenant's work.
 func Tenant(name string) Scope { return Scope{tenant: name} }
@@ -136,14 +143,45 @@ func (db *DB) Read(ctx context.Context, s Scope, fn func(context.Context, *Tx) e
 // Write runs fn in a transaction and commits it when fn returns nil. fn may run several times, after serialization
 // failures: it must not do anything that a rollback does not undo. An error of fn is returned as it is (translated, if
 // it came from the driver), and nothing of fn's work remains. When the connection is lost during the commit its outcome is
-// not known: the error then has CodeUnavailable, so callers make their writes idempotent.
+// not known: the error then has CodeUnavailable, so callers make their writes idempotent. A Write inside of a Write on the
+// same DB is refused (CodeInternal).
 func (db *DB) Write(ctx context.Context, s Scope, fn func(context.Context, *Tx) error) error {
-	return db.run(ctx, db.writer, nil, s, fn)
+	if db.writing(ctx) {
+		return omni.Errorf(omni.CodeInternal, "a transaction on the database %s was begun inside of another one, for which it would wait", db.name)
+	}
+	outer, _ := ctx.Value(currentKey{}).(*current)
+	now := &current{db: db, outer: outer}
+	defer now.ended.Store(true)
+	ctx = context.WithValue(ctx, currentKey{}, now)
+	return db.run(ctx, db.writer, nil, s, func(ctx context.Context, tx *Tx) error {
+		tx.AfterCommit(func() { now.ended.Store(true) }) // the first: those that follow may write
+		return fn(ctx, tx)
+	})
+}
+
+// current is the innermost Write that a context belongs to.
+type current struct {
+	db    *DB
+	outer *current
+	ended atomic.Bool
+}
+
+type currentKey struct{}
+
+// writing says whether ctx belongs to a Write on db that has not ended.
+func (db *DB) writing(ctx context.Context) bool {
+	c, _ := ctx.Value(currentKey{}).(*current)
+	for ; c != nil; c = c.outer {
+		if c.db == db && !c.ended.Load() {
+			return true
+		}
+	}
+	return false
 }
 
 func (db *DB) run(ctx context.Context, pool *sql.DB, opts *sql.TxOptions, s Scope, fn func(context.Context, *Tx) error) error {
-	if s.tenant == "" {
-		return omni.Errorf(omni.CodeInvalid, "tenant: must not be empty")
+	if s.tenant == "" || s.tenant == everyTenant && !s.platform {
+		return omni.Errorf(omni.CodeInvalid, "tenant: %q is not a tenant's name", s.tenant)
 	}
 	var err error
 	for attempt := range attempts {

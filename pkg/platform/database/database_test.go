@@ -391,3 +391,43 @@ func TestTenants(t *testing.T) {
 		}
 	})
 }
+
+func TestWriteInsideWrite(t *testing.T) {
+	each(t, func(t *testing.T, db *database.DB) {
+		other := databasetest.Open(t, database.Audit)
+		inner := exec(`insert into owners (name) values ('inner')`)
+		var kept context.Context
+		write(t, db, database.Platform(), func(ctx context.Context, tx *database.Tx) error {
+			kept = ctx
+			tx.AfterCommit(func() {
+				if err := db.Write(ctx, database.Platform(), exec(`insert into owners (name) values ('hook')`)); err != nil {
+					t.Errorf("after the commit: %v", err)
+				}
+			})
+			if err := db.Write(ctx, database.Platform(), inner); !omni.Is(err, omni.CodeInternal) {
+				t.Errorf("%v", err)
+			}
+			return other.Write(ctx, database.Platform(), func(ctx context.Context, _ *database.Tx) error {
+				if err := db.Write(ctx, database.Platform(), inner); !omni.Is(err, omni.CodeInternal) {
+					t.Errorf("through another database: %v", err)
+				}
+				return nil
+			})
+		})
+		if err := db.Write(context.WithoutCancel(kept), database.Platform(), inner); err != nil {
+			t.Errorf("after its end: %v", err)
+		}
+	})
+}
+
+func TestScope(t *testing.T) {
+	db := databasetest.Open(t, database.Infra)
+	for _, name := range []string{"", "*"} {
+		if err := db.Read(t.Context(), database.Tenant(name), exec(`select 1`)); !omni.Is(err, omni.CodeInvalid) {
+			t.Errorf("the tenant %q was taken: %v", name, err)
+		}
+	}
+	if database.Platform().Value() != "*" || database.Tenant("acme").Value() != "acme" {
+		t.Error("scopes lose their value")
+	}
+}

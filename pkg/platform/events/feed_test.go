@@ -3,6 +3,7 @@ package events_test
 import (
 	"context"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -151,5 +152,51 @@ func TestFeedIsBounded(t *testing.T) {
 		if n := rows(t, db, `select count(*) from event_feed`); n > 300 {
 			t.Errorf("%d events are kept", n)
 		}
+	})
+}
+
+// TestFeedOfMany has the relays of several databases, two of each, add to one feed: who follows it misses nothing.
+func TestFeedOfMany(t *testing.T) {
+	databasetest.Each(t, database.Infra, func(t *testing.T, infra *database.DB) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		feed := events.NewFeed(infra, events.FeedOptions{Interval: 5 * time.Millisecond})
+		var relays, writers sync.WaitGroup
+		sources := []*database.DB{infra, databasetest.Open(t, database.Tenants), databasetest.Open(t, database.Billing)}
+		const each = 60
+		for d, db := range sources {
+			for range 2 {
+				relays.Go(func() {
+					opts := quick()
+					opts.Group = 3
+					if err := events.NewRelay(db, []events.Consumer{feed.Consumer()}, opts).Run(ctx); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			writers.Go(func() {
+				for i := range each {
+					appendTo(t, db, events.New("omni.a", fmt.Sprintf("s%d", d), "", fmt.Sprintf("s%d/%d", d, i)))
+				}
+			})
+		}
+		var got []string
+		last := int64(0)
+		for it, err := range feed.Subscribe(ctx, events.FeedFilter{}, 0) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if it.Seq <= last {
+				t.Fatalf("%d follows %d", it.Seq, last)
+			}
+			last = it.Seq
+			if got = append(got, string(it.Event.Data)); len(got) == each*len(sources) {
+				break
+			}
+		}
+		writers.Wait()
+		cancel()
+		relays.Wait()
+		ordered(t, "the feed", got, map[string]int{"s0": each, "s1": each, "s2": each})
 	})
 }

@@ -34,6 +34,8 @@ func retryable(err error) bool {
 	switch state(err) {
 	case "40001", "40P01": // serialization failure, deadlock
 		return true
+	case "0A000": // a migration has changed a table under a prepared statement, which pgx prepares anew the next time
+		return strings.Contains(err.Error(), "cached plan")
 	}
 	return false
 }
@@ -89,6 +91,8 @@ func (s *server) byState(raw *pgconn.PgError) *omni.Error {
 	case "53100":
 		return omni.Errorf(omni.CodeFull, "no space is left to write the database %s", s.name).WithCause(raw).
 			WithHint("free space on the server %s; reads go on meanwhile", s.host)
+	case "25P02":
+		return omni.Errorf(omni.CodeInternal, "a statement followed a failed one in the same transaction on the database %s", s.name).WithCause(raw)
 	case "57014":
 		return omni.Errorf(omni.CodeUnavailable, "the work on the database %s was given up", s.name).WithCause(raw)
 	case "25P03":

@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -351,5 +354,105 @@ func TestNoConnectionIsLeft(t *testing.T) {
 	}
 	if in := db.Writer().Stats().InUse; in != 0 {
 		t.Errorf("%d connections are in use", in)
+	}
+}
+
+func TestChangedTable(t *testing.T) {
+	db, rawURL := prepared(t, postgres.Options{MaxConns: 1})
+	read := func() error {
+		return db.Read(t.Context(), database.Platform(), func(ctx context.Context, tx *database.Tx) error {
+			return tx.Query(ctx, `select * from t where id = $1`, []any{1}, func(func(...any) error) error { return nil })
+		})
+	}
+	for range 2 {
+		if err := read(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	admin(t, rawURL, `alter table infra.t add column more text`)
+	if err := read(); err != nil {
+		t.Errorf("after a migration by another program: %v", err)
+	}
+}
+
+func TestFull(t *testing.T) {
+	db, rawURL := prepared(t, postgres.Options{})
+	dir := filepath.Join(t.TempDir(), "small")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=4m,mode=0777"); err != nil {
+		t.Skipf("SKIPPED %s: a file system of its own cannot be mounted: %v", t.Name(), err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	space := filepath.Join(dir, "space")
+	if err := os.Mkdir(space, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	opened(t, space, rawURL)
+	admin(t, rawURL, `create tablespace small location '`+space+`'`)
+	t.Cleanup(func() { admin(t, rawURL, `drop tablespace small`) })
+	t.Cleanup(func() { admin(t, rawURL, `drop table infra.t`) })
+	admin(t, rawURL, `alter table infra.t set tablespace small`)
+	admin(t, rawURL, `alter table infra.t add column body bytea`)
+	admin(t, rawURL, `alter table infra.t alter column body set storage plain`)
+	ballast := filepath.Join(dir, "ballast")
+	if err := os.WriteFile(ballast, make([]byte, 2<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	insert := func(id int64) error {
+		return db.Write(t.Context(), database.Platform(), func(ctx context.Context, tx *database.Tx) error {
+			_, err := tx.Exec(ctx, `insert into t (id, n, body) values ($1, 0, $2)`, id, make([]byte, 7000))
+			return err
+		})
+	}
+	var err error
+	last := int64(10)
+	for ; last < 2000 && err == nil; last++ {
+		err = insert(last)
+	}
+	if !omni.Is(err, omni.CodeFull) {
+		t.Fatalf("after %d rows: %v", last, err)
+	}
+	if err := insert(last); !omni.Is(err, omni.CodeFull) {
+		t.Errorf("a further write: %v", err)
+	}
+	expect(t, db, 0)
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	if err := insert(last); err != nil {
+		t.Errorf("with space again: %v", err)
+	}
+}
+
+// opened lets the server's user have a folder: it must own a tablespace, and come to it.
+func opened(t *testing.T, space, rawURL string) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), rawURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	var data string
+	if err := conn.QueryRow(t.Context(), `show data_directory`).Scan(&data); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	owner := info.Sys().(*syscall.Stat_t)
+	if err := os.Chown(space, int(owner.Uid), int(owner.Gid)); err != nil {
+		t.Fatal(err)
+	}
+	for dir := filepath.Dir(space); dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
+		if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // a test's folder, for another user to pass
+			t.Fatal(err)
+		}
 	}
 }
