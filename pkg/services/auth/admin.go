@@ -3,11 +3,13 @@ package auth
 import (
 	"bytes"
 	"context"
+	"crypto/hmac"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/omnicloud/omnicloud/pkg/omni"
@@ -39,18 +41,11 @@ func (s *Service) EnsureAdmin(ctx context.Context, path string) error {
 	if err != nil || works {
 		return err
 	}
-	made, wrote, err := s.adminToken(ctx)
-	if omni.Is(err, omni.CodeConflict) { // another replica has made it just now
-		made, wrote, err = s.adminToken(ctx)
+	err = s.adminToken(ctx, path)
+	if omni.Is(err, omni.CodeConflict) { // another replica has made the key just now
+		err = s.adminToken(ctx, path)
 	}
-	if err != nil || !wrote {
-		return err
-	}
-	// A crash before this line leaves a token that nobody has seen: the next start rotates it.
-	if err := replace(path, []byte(made.Token+"\n")); err != nil {
-		return fmt.Errorf("write the token of the key %s to %s: %w", AdminName, path, err)
-	}
-	return nil
+	return err
 }
 
 // tokenWorks says whether the file holds a token that opens something.
@@ -64,53 +59,88 @@ func (s *Service) tokenWorks(ctx context.Context, path string) (bool, error) {
 	case !info.Mode().IsRegular() || info.Size() > maxPepper:
 		return false, omni.Errorf(omni.CodeRefused, "%s is not the file of a token", path).WithHint("move it away: a new one will be written")
 	}
-	raw, err := os.ReadFile(path) //nolint:gosec // the operator's own data directory
-	if err != nil {
-		return false, err
-	}
 	if info.Mode().Perm()&0o077 != 0 {
 		s.log.WarnContext(ctx, "the file of the admin token can be read by others; its mode is set to 0600", slog.String("path", path))
 		if err := os.Chmod(path, 0o600); err != nil {
 			return false, err
 		}
 	}
-	_, err = s.Authenticate(ctx, string(bytes.TrimSpace(raw)))
+	text, err := readToken(path)
+	if err != nil {
+		return false, err
+	}
+	_, err = s.Authenticate(ctx, text)
 	if omni.Is(err, omni.CodeUnauthorized) {
 		return false, nil
 	}
 	return err == nil, err
 }
 
-// adminToken makes or rotates the key; wrote is false when it was revoked on purpose.
-func (s *Service) adminToken(ctx context.Context) (made NewKey, wrote bool, err error) {
-	err = s.write(ctx, func(ctx context.Context, tx *database.Tx) error {
+func readToken(path string) (string, error) {
+	raw, err := os.ReadFile(path) //nolint:gosec // the operator's own data directory
+	return string(bytes.TrimSpace(raw)), err
+}
+
+// adminToken makes or rotates the key, unless it was revoked on purpose, and writes the file. The file is written before the commit,
+// so that replicas which share it write it in the order of their commits. After a crash between the two it opens nothing, and the
+// next start writes it again.
+func (s *Service) adminToken(ctx context.Context, path string) error {
+	return s.write(ctx, func(ctx context.Context, tx *database.Tx) error {
 		k, found, err := selectNamed(ctx, tx, "", AdminName)
 		if err != nil {
 			return err
 		}
-		alive := !found || k.ExpiresAt == nil || tx.Now().Before(*k.ExpiresAt)
+		if found {
+			if _, _, err := lockKey(ctx, tx, "", k.ID); err != nil {
+				return err
+			}
+			if done, err := s.opens(ctx, tx, k, path); err != nil || done { // another replica was faster
+				return err
+			}
+		}
+		if !found {
+			if others, err := s.otherAdmins(ctx, tx); err != nil || others {
+				return err
+			}
+		}
+		var made NewKey
 		switch {
-		case found && alive:
+		case found && (k.ExpiresAt == nil || tx.Now().Before(*k.ExpiresAt)):
 			s.log.WarnContext(ctx, "the file of the admin token is missing or opens nothing: the key was rotated; earlier tokens end after a day")
 			made, err = s.rotate(ctx, tx, k, adminOverlap)
-		case found:
+		case found: // it has expired
 			if err := s.revoke(ctx, tx, k); err != nil {
 				return err
 			}
-			made, err = s.create(ctx, tx, KeySpec{Name: AdminName, Roles: []string{PlatformAdmin}})
+			fallthrough
 		default:
-			others, err := s.otherAdmins(ctx, tx)
-			if err != nil || others {
-				return err
-			}
 			made, err = s.create(ctx, tx, KeySpec{Name: AdminName, Roles: []string{PlatformAdmin}})
-			wrote = err == nil
+		}
+		if err != nil {
 			return err
 		}
-		wrote = err == nil
-		return err
+		if err := replace(path, []byte(made.Token+"\n")); err != nil {
+			return fmt.Errorf("write the token of the key %s to %s: %w", AdminName, path, err)
+		}
+		return nil
 	})
-	return made, wrote, err
+}
+
+// opens says whether the file holds a token of k, as the transaction sees it.
+func (s *Service) opens(ctx context.Context, tx *database.Tx, k Key, path string) (bool, error) {
+	text, err := readToken(path)
+	if err != nil {
+		return false, nil //nolint:nilerr // a file that cannot be read is written anew
+	}
+	t, err := s.codec.parse(text)
+	if err != nil || t.id != k.ID {
+		return false, nil //nolint:nilerr // nor does it open anything
+	}
+	secrets, err := selectSecrets(ctx, tx, k.ID)
+	hash := t.hash(s.pepper)
+	return slices.ContainsFunc(secrets, func(known secret) bool {
+		return hmac.Equal(known.hash, hash) && (known.expires.IsZero() || tx.Now().Before(known.expires))
+	}), err
 }
 
 func (s *Service) otherAdmins(ctx context.Context, tx *database.Tx) (bool, error) {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -429,21 +430,33 @@ func TestEnsureAdmin(t *testing.T) {
 func TestEnsureAdminAtOnce(t *testing.T) {
 	each(t, func(t *testing.T, _ *auth.Service, c *clock, db *database.DB) {
 		const replicas = 4
-		paths := make([]string, replicas)
-		errs := make([]error, replicas)
-		var wg sync.WaitGroup
-		for i := range replicas {
-			paths[i] = filepath.Join(t.TempDir(), "admin.token")
-			wg.Go(func() { errs[i] = open(db, c).EnsureAdmin(t.Context(), paths[i]) })
-		}
-		wg.Wait()
-		s := open(db, c)
-		for i, path := range paths {
-			raw, err := os.ReadFile(path)
-			if errs[i] != nil || err != nil || !valid(t, s, strings.TrimSpace(string(raw))) {
-				t.Errorf("replica %d: %v, %v; its token must work", i, errs[i], err)
+		start := func(t *testing.T, path func(i int) string) {
+			t.Helper()
+			errs := make([]error, replicas)
+			var wg sync.WaitGroup
+			for i := range replicas {
+				wg.Go(func() { errs[i] = open(db, c).EnsureAdmin(t.Context(), path(i)) })
+			}
+			wg.Wait()
+			for i := range replicas {
+				raw, err := os.ReadFile(path(i))
+				if errs[i] != nil || err != nil || !valid(t, open(db, c), strings.TrimSpace(string(raw))) {
+					t.Errorf("replica %d: %v, %v; its token must work", i, errs[i], err)
+				}
 			}
 		}
+		shared := filepath.Join(t.TempDir(), "admin.token")
+		t.Run("on one file, which is written once", func(t *testing.T) {
+			start(t, func(int) string { return shared })
+			c.advance(25 * time.Hour)
+			if raw, err := os.ReadFile(shared); err != nil || !valid(t, open(db, c), strings.TrimSpace(string(raw))) {
+				t.Errorf("the token has ended: %v", err)
+			}
+		})
+		t.Run("on a file each", func(t *testing.T) {
+			folder := t.TempDir()
+			start(t, func(i int) string { return filepath.Join(folder, strconv.Itoa(i)) })
+		})
 	})
 }
 
