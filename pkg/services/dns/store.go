@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"reflect"
-	"slices"
 	"strings"
 
 	"github.com/omnicloud/omnicloud/pkg/omni"
@@ -256,64 +255,50 @@ func (s *Service) tell(ctx context.Context, tx *database.Tx, what omni.Outcome, 
 }
 
 // Zones gives a page of tenant's zones by name; tenant "" means all tenants', whose cursor is tenant/name.
-func (s *Service) Zones(ctx context.Context, tenant string, page omni.PageRequest) (omni.Page[Zone], error) {
-	list := omni.Page[Zone]{Items: []Zone{}}
-	err := s.db.Read(ctx, scope(tenant), func(ctx context.Context, tx *database.Tx) error {
-		var zones []Zone
-		var err error
+func (s *Service) Zones(ctx context.Context, tenant string, page omni.PageRequest) (list omni.Page[Zone], err error) {
+	err = s.db.Read(ctx, scope(tenant), func(ctx context.Context, tx *database.Tx) error {
 		if tenant != "" {
-			zones, err = queryZones(ctx, tx, `where tenant = $1 and name > $2 order by name limit $3`, tenant, page.After, page.Size()+1)
-		} else {
-			after, name, _ := strings.Cut(page.After, "/")
-			zones, err = queryZones(ctx, tx, `where (tenant, name) > ($1, $2) order by tenant, name limit $3`, after, name, page.Size()+1)
-		}
-		if err != nil {
+			list, err = s.StoredZones(ctx, tx, tenant, page)
 			return err
 		}
-		list = omni.Page[Zone]{Items: []Zone{}}
-		if len(zones) > page.Size() {
-			zones = zones[:page.Size()]
-			last := zones[len(zones)-1]
-			if list.Next = last.Name; tenant == "" {
-				list.Next = last.Tenant + "/" + last.Name
-			}
-		}
-		list.Items = append(list.Items, zones...)
-		return nil
+		after, name, _ := strings.Cut(page.After, "/")
+		zones, err := queryZones(ctx, tx, `where (tenant, name) > ($1, $2) order by tenant, name limit $3`, after, name, page.Size()+1)
+		list = pageOf(zones, page, func(z Zone) string { return z.Tenant + "/" + z.Name })
+		return err
 	})
 	return list, err
+}
+
+// pageOf cuts what was read beyond a page, and names the cursor of the next one.
+func pageOf[T any](items []T, page omni.PageRequest, cursor func(T) string) omni.Page[T] {
+	list := omni.Page[T]{Items: append([]T{}, items...)}
+	if len(items) > page.Size() {
+		list.Items = list.Items[:page.Size()]
+		list.Next = cursor(list.Items[page.Size()-1])
+	}
+	return list
 }
 
 // Zone gives one zone; CodeNotFound when it does not exist, or is another tenant's.
 func (s *Service) Zone(ctx context.Context, tenant, name string) (z Zone, err error) {
 	err = s.db.Read(ctx, scope(tenant), func(ctx context.Context, tx *database.Tx) error {
-		z, err = getZone(ctx, tx, tenant, name)
+		z, err = s.StoredZone(ctx, tx, tenant, name)
 		return err
 	})
 	return z, err
 }
 
 // Records gives a page of a zone's record sets by name and type; the cursor is "name type".
-func (s *Service) Records(ctx context.Context, tenant, zone string, page omni.PageRequest) (omni.Page[RecordSet], error) {
-	list := omni.Page[RecordSet]{Items: []RecordSet{}}
-	err := s.db.Read(ctx, scope(tenant), func(ctx context.Context, tx *database.Tx) error {
+func (s *Service) Records(ctx context.Context, tenant, zone string, page omni.PageRequest) (list omni.Page[RecordSet], err error) {
+	err = s.db.Read(ctx, scope(tenant), func(ctx context.Context, tx *database.Tx) error {
 		if _, err := getZone(ctx, tx, tenant, zone); err != nil {
 			return err
 		}
 		name, typ, _ := strings.Cut(page.After, " ")
 		records, err := queryRecords(ctx, tx, `where tenant = $1 and zone = $2 and (name, type) > ($3, $4) order by name, type limit $5`,
 			tenant, zone, name, typ, page.Size()+1)
-		if err != nil {
-			return err
-		}
-		list = omni.Page[RecordSet]{Items: []RecordSet{}}
-		if len(records) > page.Size() {
-			records = records[:page.Size()]
-			last := records[len(records)-1]
-			list.Next = last.Name + " " + last.Type
-		}
-		list.Items = append(list.Items, slices.Clip(records)...)
-		return nil
+		list = pageOf(records, page, func(r RecordSet) string { return r.Name + " " + r.Type })
+		return err
 	})
 	return list, err
 }

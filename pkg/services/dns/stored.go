@@ -15,13 +15,5 @@ func (s *Service) StoredZone(ctx context.Context, tx *database.Tx, tenant, name 
 // StoredZones gives a page of a tenant's zones by name within the caller's transaction.
 func (s *Service) StoredZones(ctx context.Context, tx *database.Tx, tenant string, page omni.PageRequest) (omni.Page[Zone], error) {
 	zones, err := queryZones(ctx, tx, `where tenant = $1 and name > $2 order by name limit $3`, tenant, page.After, page.Size()+1)
-	if err != nil {
-		return omni.Page[Zone]{}, err
-	}
-	list := omni.Page[Zone]{Items: zones}
-	if len(zones) > page.Size() {
-		list.Items = zones[:page.Size()]
-		list.Next = list.Items[page.Size()-1].Name
-	}
-	return list, nil
+	return pageOf(zones, page, func(z Zone) string { return z.Name }), err
 }
