@@ -382,6 +382,18 @@ func TestCheck(t *testing.T) {
 			}
 		}
 	})
+	t.Run("an input that hides its parameters from huma", func(t *testing.T) {
+		type hidden struct {
+			Tenant string `query:"tenant"`
+		}
+		type input struct{ hidden }
+		api := rest.New(rest.Options{Authenticator: someKeys()})
+		rest.Handle(api, rest.Route{Method: "GET", Path: "/api/v1/a", ID: "a", Permission: "a.read"},
+			func(context.Context, *input) (*rest.Empty, error) { return nil, nil })
+		if err := api.Check(); err == nil || !strings.Contains(err.Error(), "hidden") {
+			t.Errorf("got %v", err)
+		}
+	})
 	t.Run("types of the same name do not collide", func(t *testing.T) {
 		api := rest.New(rest.Options{Authenticator: someKeys()})
 		first(api)
