@@ -63,6 +63,9 @@ func printPlan(c *console.Console, plan failover.Plan) error {
 	for _, w := range plan.Warnings {
 		c.Say("note: %s", w)
 	}
+	for _, r := range plan.RefusedBy {
+		c.Say("a trigger would be refused now: %s", r.Reason)
+	}
 	c.Say("plan %s: pin it with --plan when you trigger", plan.Hash)
 	return nil
 }
