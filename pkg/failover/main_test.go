@@ -136,9 +136,7 @@ type world struct {
 	s     *failover.Service
 }
 
-// wrap lets a test stand between the service and the driver.
-type wrap struct{ provider.Driver }
-
+// registry gives the one driver under any name.
 type registry struct{ driver provider.Driver }
 
 func (r registry) Driver(string) (provider.Driver, error) { return r.driver, nil }

@@ -1,12 +1,14 @@
 package failover
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"strconv"
 	"time"
 
 	"github.com/omnicloud/omnicloud/pkg/omni"
-	"github.com/omnicloud/omnicloud/pkg/platform/events"
 )
 
 // MakePlan says what the move that r asks for would do in world w. It is a pure function: the same world and request give the
@@ -231,5 +233,14 @@ func (p *planner) hash(list []mover) string {
 	for _, d := range p.plan.DNS {
 		doc.DNS = append(doc.DNS, d.Zone+" "+d.Name+" "+d.Type)
 	}
-	return events.Digest(doc)
+	return digest(doc)
+}
+
+// digest hashes a document whose JSON is canonical already, since it holds no map.
+func digest(doc any) string {
+	sum := sha256.New()
+	if err := json.NewEncoder(sum).Encode(doc); err != nil {
+		return "" // strings, numbers and lists always encode
+	}
+	return hex.EncodeToString(sum.Sum(nil))
 }

@@ -420,6 +420,9 @@ type dying struct {
 
 func (d *dying) Do(ctx context.Context, c provider.Call) error {
 	err := d.Driver.Do(ctx, c)
+	if err != nil {
+		return err // it had no effect
+	}
 	d.mu.Lock()
 	key := fmt.Sprintf("%s %s %s", c.Target.Resource, c.Target.Region, c.Action)
 	d.effect[key]++
@@ -431,7 +434,7 @@ func (d *dying) Do(ctx context.Context, c provider.Call) error {
 		<-ctx.Done()
 		return ctx.Err()
 	}
-	return err
+	return nil
 }
 
 func TestEveryAnswerIsLost(t *testing.T) {
@@ -460,10 +463,7 @@ func TestEveryAnswerIsLost(t *testing.T) {
 		w.lead()
 		w.until(run.ID, failover.Succeeded)
 		for key, n := range driver.effect {
-			if n > 2 { // releases of one level run side by side: a death may hit two
-				t.Errorf("%s was called %d times", key, n)
-			}
-			if n != 1 && !strings.HasSuffix(key, "demote") {
+			if n != 1 {
 				t.Errorf("%s was done %d times", key, n)
 			}
 		}
@@ -476,9 +476,7 @@ type old struct{ provider.Driver }
 func (old) Do(context.Context, provider.Call) error { return provider.ErrStaleEpoch }
 
 func TestStaleEpochIsFinal(t *testing.T) {
-	w := newWorld(t, databasetest.Open(t, database.Infra))
-	w.s = nil
-	w = newWorld(t, databasetest.Open(t, database.Infra), func(o *failover.Options) {
+	w := newWorld(t, databasetest.Open(t, database.Infra), func(o *failover.Options) {
 		o.Drivers = registry{old{o.Drivers.(registry).driver}}
 	})
 	w.shop(nil)
