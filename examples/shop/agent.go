@@ -88,6 +88,9 @@ func (a agent) do(ctx context.Context, r request) error {
 			return err
 		}
 		_, err := a.caller.act(ctx, startWait, a.region.control(a.name), r)
+		if err == nil && r.Action == actionDemote && a.name == DB {
+			a.awaitSync(ctx)
+		}
 		return err
 	case actionFence:
 		return a.fence(ctx, r)
@@ -95,6 +98,20 @@ func (a agent) do(ctx context.Context, r request) error {
 		return a.stop(ctx, r)
 	}
 	return fmt.Errorf("%.40q: %w", r.Action, errNotSupported)
+}
+
+// awaitSync waits until the database has caught up with the other one, as long as that is active, so that whoever asks next does
+// not find a standby that has only just begun to follow. It goes on catching up when that takes longer.
+func (a agent) awaitSync(ctx context.Context) {
+	peer := a.config.peer(a.region.Name).control(DB)
+	_ = until(ctx, func() bool { // being late is no failure of the demotion
+		other, err := a.caller.state(ctx, hungAfter, peer)
+		if err != nil || other.Role != Active {
+			return true
+		}
+		own, err := a.caller.state(ctx, hungAfter, a.region.control(DB))
+		return err != nil || own.LagSeconds != nil && *own.LagSeconds == 0
+	})
 }
 
 // fence asks the process to fence itself. One that does not answer is killed, and the fence is put into its home, under the lock

@@ -31,7 +31,7 @@ type follower struct {
 type contact struct {
 	synced bool
 	touch  time.Time // when it was last in touch, or saw that nobody runs there
-	sure   time.Time // when it last knew that it had everything; at first, when it started
+	sure   time.Time // when it last knew that it had everything; at first, when its last record was made
 }
 
 func (c *contact) fresh(now time.Time, grace time.Duration) bool {
@@ -71,7 +71,10 @@ func (d *database) startFollowing(ctx context.Context) {
 	}
 	// The follower outlives the request that has started it.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	f := &follower{stop: cancel, done: make(chan struct{}), contact: contact{sure: time.Now()}, bytes: -1}
+	f := &follower{stop: cancel, done: make(chan struct{}), bytes: -1}
+	if last := d.journal.last; last.Seq > 0 {
+		f.contact.sure = time.Unix(0, last.Wall)
+	}
 	d.follower = f
 	go func() {
 		defer close(f.done)
@@ -91,12 +94,17 @@ func (d *database) stopFollowing() {
 	}
 }
 
-// describe adds what a standby knows of its lag.
+// describe adds what a standby knows of its lag. One that never was in touch is as old as its last record.
 func (f *follower) describe(s *Status, size int64, grace time.Duration, now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	lag := f.contact.lag(now, grace).Seconds()
-	s.LagSeconds, s.Message = &lag, f.lastFail
+	s.Message = f.lastFail
+	if f.contact.sure.IsZero() {
+		s.Healthy = false // it has no records, and nobody has told it that there are none
+		return
+	}
+	lag := max(0, f.contact.lag(now, grace).Seconds())
+	s.LagSeconds = &lag
 	if f.bytes >= 0 {
 		behind := max(0, f.bytes-size)
 		s.LagBytes = &behind

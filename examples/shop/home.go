@@ -103,15 +103,15 @@ func (h home) kill(ctx context.Context, sig syscall.Signal) error {
 	if err := syscall.Kill(p.PID, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
 		return fmt.Errorf("ending process %d: %w", p.PID, err)
 	}
-	return until(ctx, killWait, func() bool { return !p.Alive() })
+	return until(ctx, func() bool { return !p.Alive() })
 }
 
-// killWait is how long a process may take to end.
-const killWait = 2 * time.Second
+// patience is how long something that should happen at once may take: a process to end, a standby to catch up.
+const patience = 2 * time.Second
 
-// until waits until ok, at most for limit.
-func until(ctx context.Context, limit time.Duration, ok func() bool) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
+// until waits until ok, for the patience at most.
+func until(ctx context.Context, ok func() bool) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for !ok() {
 		if err := pause(ctx, 5*time.Millisecond); err != nil {

@@ -9,9 +9,6 @@ import (
 	"time"
 )
 
-// catchUpWait is how long a promotion waits for the last records of an old active database that still answers.
-const catchUpWait = 2 * time.Second
-
 // prepare implements service.
 func (d *database) prepare(ctx context.Context, r request, next *state) error {
 	switch r.Action {
@@ -70,7 +67,7 @@ func (d *database) catchUp(ctx context.Context, peer Status) error {
 		chain, err := d.journal.chainAt(peer.Last)
 		return err == nil && string(chain[:]) == peer.Chain
 	}
-	if err := until(ctx, catchUpWait, has); err != nil {
+	if err := until(ctx, has); err != nil {
 		return fmt.Errorf("%w: the database of %s has records that this one lacks; demote this one so that it follows, or stop that one to give them up",
 			errRefused, peer.Region)
 	}

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+	"go.uber.org/goleak"
 
 	"github.com/omnicloud/omnicloud/examples/shop"
 )
@@ -30,7 +31,7 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "shop" {
 		os.Exit(shop.Run(os.Args[2:], self(), os.Stdout, os.Stderr))
 	}
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m)
 }
 
 func self() []string {
@@ -390,6 +391,39 @@ func TestAFrozenDatabase(t *testing.T) {
 	})
 }
 
+func TestAnOrderIsNotAcknowledgedWhileTheStandbyLacksIt(t *testing.T) {
+	s := newStage(t)
+	pid := s.status(shop.West, shop.DB).PID
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan int, 1)
+	began := time.Now()
+	go func() {
+		code, _ := post(t, s.address[shop.East], 7400, `{"id":"a","item":"b"}`)
+		ended <- code
+	}()
+	select {
+	case code := <-ended:
+		// The grace is a second since the standby was heard, which is at most a beat or two before it froze.
+		if took := time.Since(began); took < 500*time.Millisecond || code != http.StatusCreated {
+			t.Fatalf("answered %d after %s", code, took)
+		}
+	case <-time.After(patience):
+		t.Fatal("it does not go on alone")
+	}
+	if mode := s.status(shop.East, shop.DB).Mode; mode != "alone" {
+		t.Fatalf("mode %q", mode)
+	}
+	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	s.wait("it is in sync again", func() bool { return s.status(shop.East, shop.DB).Mode == "synced" && s.lag(shop.West) == 0 })
+	if code, body := send(t, s.address[shop.East], 7400, "GET", "/orders/a", ""); code != 200 {
+		t.Fatalf("%d: %s", code, body)
+	}
+}
+
 func TestPromotion(t *testing.T) {
 	t.Run("is refused while the other database takes writes", func(t *testing.T) {
 		s := newStage(t)
@@ -466,11 +500,15 @@ func TestAgent(t *testing.T) {
 	}
 	s.do(shop.East, "app", "fence", 7)
 	refused(shop.East, "app", "promote", 8, 0)
+	s.do(shop.East, "app", "fence", 8)
 	for _, epoch := range []int{7, 8} {
 		code, out := s.agent(shop.East, "app", "promote", epoch, "once")
 		if want := map[int]int{7: 4, 8: 0}[epoch]; code != want {
 			t.Fatalf("exit %d: %s", code, out)
 		}
+	}
+	if out := s.check(shop.East, "app"); !strings.Contains(out, `"role":"fenced"`) {
+		t.Fatalf("an old step was done again: %s", out)
 	}
 	if _, err := shop.KillRegion(t.Context(), s.dir, shop.East); err != nil {
 		t.Fatal(err)
@@ -585,7 +623,8 @@ func send(t *testing.T, address string, port int, method, path, body string) (in
 	if err != nil {
 		t.Fatal(err)
 	}
-	resp, err := http.DefaultClient.Do(req)
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -92,7 +92,7 @@ func endRegion(ctx context.Context, dir, region string, sig syscall.Signal) ([]i
 		}
 	}
 	for _, p := range alive {
-		if err := until(ctx, killWait, func() bool { return !p.Alive() }); err != nil {
+		if err := until(ctx, func() bool { return !p.Alive() }); err != nil {
 			errs = append(errs, fmt.Errorf("process %d of %s has not ended: %w", p.PID, region, err))
 		}
 	}

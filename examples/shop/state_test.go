@@ -72,7 +72,7 @@ func TestContact(t *testing.T) {
 			t.Fatalf("lag %s", lag)
 		}
 	})
-	t.Run("is behind from its start when it was never in touch", func(t *testing.T) {
+	t.Run("is as old as its last record when it was never in touch", func(t *testing.T) {
 		c := contact{sure: zero}
 		c.refused(at(100), grace)
 		if lag := c.lag(at(5000), grace); lag != 5*time.Second {
