@@ -2,10 +2,13 @@
 // test program and ends with it.
 //
 // The server starts with the first test that needs it (about a second) and gives each test a database of its own, copied
-// from a migrated template. It belongs to the test program: the kernel ends it should the program be killed. Where
+// from a migrated template. It ends with the test program, also when that is killed. Where
 // PostgreSQL is missing it is installed (root and apt), else the tests are skipped by name; with CI=true they fail.
 //
-// Nothing of it runs as a goroutine behind a test, save for what Main stops: a package that checks for leaks uses
+// It leaves no goroutine behind a test, so that packages may check for leaks. Main does that, and stops the server before the
+// program ends rather than just after:
 //
 //	func TestMain(m *testing.M) { databasetest.Main(m) }
+//
+// Commits do not reach the disk unless OMNI_TEST_DURABLE=1.
 package databasetest

@@ -29,7 +29,7 @@ type Migration struct {
 // that is newer than fsys (CodeRefused) and changes nothing then.
 func Up(ctx context.Context, db *database.DB, fsys fs.FS) (applied int, err error) {
 	err = on(ctx, db, fsys, func(pool *sql.DB, p *goose.Provider) error {
-		if err := older(ctx, db.Name(), pool, p); err != nil {
+		if err := older(ctx, db.Name(), p); err != nil {
 			return err
 		}
 		results, err := p.Up(ctx)
@@ -87,8 +87,8 @@ func on(ctx context.Context, db *database.DB, fsys fs.FS, fn func(*sql.DB, *goos
 }
 
 // older refuses a database that has had migrations of which this program knows nothing.
-func older(ctx context.Context, name database.Name, pool *sql.DB, p *goose.Provider) error {
-	has, newest, err := versions(ctx, pool, p)
+func older(ctx context.Context, name database.Name, p *goose.Provider) error {
+	has, newest, err := p.GetVersions(ctx)
 	if err != nil {
 		return fmt.Errorf("read the version of database %s: %w", name, err)
 	}
@@ -97,11 +97,6 @@ func older(ctx context.Context, name database.Name, pool *sql.DB, p *goose.Provi
 	}
 	return omni.Errorf(omni.CodeRefused, "the database %s is of version %d, made by a newer omnid; this one knows versions up to %d", name, has, newest).
 		WithHint("run the newer omnid, or restore a backup from before the upgrade")
-}
-
-func versions(ctx context.Context, _ *sql.DB, p *goose.Provider) (has, newest int64, err error) {
-	has, newest, err = p.GetVersions(ctx)
-	return has, newest, err
 }
 
 // failed says which migration did not pass.
