@@ -87,8 +87,16 @@ func command(out, errs io.Writer) *cobra.Command {
 			if err := level.UnmarshalText([]byte(config.LogLevel)); err != nil {
 				return err
 			}
+			hangup := make(chan os.Signal, 1)
+			signal.Notify(hangup, syscall.SIGHUP)
+			defer signal.Stop(hangup)
 			return daemon.Run(cmd.Context(), daemon.Options{
 				Config: config, Version: version, Out: out, Err: errs, Level: level, Failpoint: daemon.FailpointFrom(os.Getenv("OMNID_FAILPOINT")),
+				Reload: hangup,
+				Reread: func() (daemon.Config, error) {
+					config, _, err := daemon.Load(cmd.Flags(), os.Environ())
+					return config, err
+				},
 			})
 		},
 	}

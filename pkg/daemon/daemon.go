@@ -44,6 +44,9 @@ type Options struct {
 	Out     io.Writer // the ready line
 	Err     io.Writer // the log
 	Level   *slog.LevelVar
+	// Reload asks for the configuration to be read again by Reread; nil never does.
+	Reload <-chan os.Signal
+	Reread func() (Config, error)
 	// Failpoint is called at named points, for tests that kill the process there; nil for none.
 	Failpoint func(name string)
 }
@@ -76,6 +79,8 @@ type daemon struct {
 
 	listener net.Listener // of the gateway
 	metrics  net.Listener
+
+	certificate certificate // of the gateway, when it speaks TLS
 }
 
 // Run runs omnid until ctx ends, then stops it in good order. It returns nil when everything ended well.
@@ -98,12 +103,16 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err := d.sayReady(ctx); err != nil {
 		return err
 	}
-	select {
-	case <-ctx.Done():
-		log.Info("stopping")
-		return nil
-	case err := <-d.life.failed:
-		return err
+	for {
+		select {
+		case <-ctx.Done():
+			log.Info("stopping")
+			return nil
+		case err := <-d.life.failed:
+			return err
+		case <-o.Reload:
+			d.reload(ctx)
+		}
 	}
 }
 
@@ -307,7 +316,7 @@ func (d *daemon) startServing(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	tls, err := d.config.tls()
+	tls, err := d.tls()
 	if err != nil {
 		return err
 	}

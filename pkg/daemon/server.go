@@ -153,15 +153,15 @@ func (d *daemon) check(ctx context.Context) error {
 }
 
 // tls gives how the gateway speaks TLS; nil without a certificate.
-func (c Config) tls() (*tls.Config, error) {
+func (d *daemon) tls() (*tls.Config, error) {
+	c := d.config
 	if c.TLSCert == "" {
 		return nil, nil //nolint:nilnil // no TLS is a valid answer
 	}
-	pair, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)
-	if err != nil {
-		return nil, omni.Errorf(omni.CodeInvalid, "tls-cert and tls-key: %w", err)
+	if err := d.certificate.load(c); err != nil {
+		return nil, err
 	}
-	out := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}}
+	out := &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: d.certificate.get}
 	if c.TLSClientCA != "" {
 		pem, err := os.ReadFile(c.TLSClientCA)
 		if err != nil {
