@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/omnicloud/omnicloud/pkg/omni"
 	"github.com/omnicloud/omnicloud/pkg/platform/database"
 	"github.com/omnicloud/omnicloud/pkg/platform/database/databasetest"
@@ -180,7 +182,7 @@ func TestTheKeyIsMadeOnceAndKeptFromOthers(t *testing.T) {
 	if entries, _ := os.ReadDir(dir); len(entries) != 1 {
 		t.Errorf("the directory holds %d files, want the key only", len(entries))
 	}
-	if err := os.Chmod(path, 0o644); err != nil { //nolint:gosec // that is the test
+	if err := os.Chmod(path, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := audit.New(audit.Options{DataDir: dir}); !omni.Is(err, omni.CodeRefused) {
@@ -195,4 +197,31 @@ func TestTheKeyIsMadeOnceAndKeptFromOthers(t *testing.T) {
 	if _, err := audit.New(audit.Options{DataDir: dir}); !omni.Is(err, omni.CodeRefused) {
 		t.Errorf("a key file of nonsense: %v", err)
 	}
+}
+
+func TestConcurrentAppendsMakeOneLogWithoutGaps(t *testing.T) {
+	t.Parallel()
+	databasetest.Each(t, database.Audit, func(t *testing.T, db *database.DB) {
+		s := newService(t, db)
+		var group errgroup.Group
+		for worker := range 4 {
+			group.Go(func() error {
+				for i := range 15 {
+					err := db.Write(t.Context(), database.Platform(), func(ctx context.Context, tx *database.Tx) error {
+						return s.Append(ctx, tx, record("acme", worker*100+i))
+					})
+					if err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		}
+		if err := group.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		if r := verify(t, s, "acme"); !r.OK || r.Entries != 60 {
+			t.Errorf("%+v, %+v", r, r.FirstBad)
+		}
+	})
 }

@@ -206,7 +206,7 @@ func listEntries(ctx context.Context, tx *database.Tx, tenant string, f Filter, 
 		add(beyond, *after)
 	}
 	args = append(args, limit)
-	query := fmt.Sprintf(`select %s from audit_entries where %s order by idx %s limit $%d`, //nolint:gosec // built of constants
+	query := fmt.Sprintf(`select %s from audit_entries where %s order by idx %s limit $%d`,
 		entryColumns, strings.Join(where, " and "), order, len(args))
 	var entries []Entry
 	err := tx.Query(ctx, query, args, func(scan func(...any) error) error {

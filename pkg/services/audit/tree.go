@@ -16,7 +16,7 @@ type edge struct {
 
 // edgeIndexes gives where the hashes of the edge of a tree of n leaves are stored, lowest subtree first.
 func edgeIndexes(n int64) []int64 {
-	indexes := make([]int64, 0, bits.OnesCount64(uint64(n))) //nolint:gosec // a size is never negative
+	indexes := make([]int64, 0, bits.OnesCount64(uint64(n)))
 	for level := range 63 {
 		if n>>level&1 == 1 {
 			indexes = append(indexes, tlog.StoredHashIndex(level, n>>level-1))
@@ -55,7 +55,7 @@ func (e *edge) root() tlog.Hash {
 	if e.size == 0 {
 		return sha256.Sum256(nil)
 	}
-	level := bits.TrailingZeros64(uint64(e.size)) //nolint:gosec // a size is never negative
+	level := bits.TrailingZeros64(uint64(e.size))
 	hash := e.right[level]
 	for level++; level < 63; level++ {
 		if e.size>>level&1 == 1 {

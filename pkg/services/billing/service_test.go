@@ -119,7 +119,7 @@ func TestEventsInAnyOrderAndNumberGiveTheSameIntervals(t *testing.T) {
 		s := newService(db)
 		roles := []infra.Role{infra.Active, infra.Standby, infra.Fenced, infra.Stopped, ""}
 		for seed := range uint64(12) {
-			random := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // a test that can be repeated
+			random := rand.New(rand.NewPCG(seed, 1))
 			tenants := []string{fmt.Sprintf("ordered-%d", seed), fmt.Sprintf("mixed-%d", seed)}
 			var changes []infra.PlacementChanged
 			for i := range 14 {

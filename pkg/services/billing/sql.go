@@ -132,7 +132,7 @@ func listUsage(ctx context.Context, tx *database.Tx, s selection, c *cursor, lim
 	}
 	s.args = append(s.args, limit)
 	query := fmt.Sprintf(`select tenant, resource, region, at_us, seq, until_us, type, role, run, until_run from usage_changes
-		where %s order by at_us, tenant, resource, region, seq limit $%d`, strings.Join(s.where, " and "), len(s.args)) //nolint:gosec // built of constants
+		where %s order by at_us, tenant, resource, region, seq limit $%d`, strings.Join(s.where, " and "), len(s.args))
 	var list []change
 	err := tx.Query(ctx, query, s.args, func(scan func(...any) error) error {
 		var c change
@@ -151,7 +151,7 @@ func sumUsage(ctx context.Context, tx *database.Tx, s selection, column string, 
 	query := fmt.Sprintf(`select %[1]s, cast(sum(
 			(case when until_us is null or until_us > cast($%[3]d as bigint) then cast($%[3]d as bigint) else until_us end + 999999) / 1000000
 			- (case when at_us < cast($%[2]d as bigint) then cast($%[2]d as bigint) else at_us end + 999999) / 1000000) as bigint)
-		from usage_changes where %[5]s group by %[1]s order by %[1]s limit $%[4]d`, //nolint:gosec // built of constants
+		from usage_changes where %[5]s group by %[1]s order by %[1]s limit $%[4]d`,
 		column, n+1, n+2, n+3, strings.Join(s.where, " and "))
 	totals := map[string]int64{}
 	var order []string

@@ -189,7 +189,9 @@ func TestHostilePacketsDoNotStopTheServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	packets := [][]byte{
-		{}, {0}, make([]byte, 12), make([]byte, 65000),
+		{},
+		{0},
+		make([]byte, 12), make([]byte, 65000),
 		append(slices.Clone(whole[:12]), 0xc0, 12, 0, 1, 0, 1),           // a name that points to itself
 		append(slices.Clone(whole[:12]), 0xc0, 14, 0xc0, 12, 0, 1, 0, 1), // two that point to each other
 		append(slices.Clone(whole[:12]), 0xff, 0xff, 0, 1, 0, 1),
@@ -200,7 +202,7 @@ func TestHostilePacketsDoNotStopTheServer(t *testing.T) {
 		changed[i] ^= 0xff
 		packets = append(packets, changed)
 	}
-	conn, err := net.Dial("udp", s.Addr()) //nolint:noctx // a test's own socket
+	conn, err := net.Dial("udp", s.Addr())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,7 +215,7 @@ func TestHostilePacketsDoNotStopTheServer(t *testing.T) {
 	if got := addressOf(t, s.Addr(), "acme.test."); got != "192.0.2.1" {
 		t.Errorf("afterwards it answers %s", got)
 	}
-	clear, err := net.Dial("tcp", s.Addr()) //nolint:noctx // a test's own socket
+	clear, err := net.Dial("tcp", s.Addr())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,24 +10,24 @@ import (
 )
 
 // zoneOf makes the answers of a spec as if it were stored, without the checks of several zones.
-func zoneOf(t testing.TB, spec ZoneSpec) *catalog {
-	t.Helper()
+func zoneOf(tb testing.TB, spec ZoneSpec) *catalog {
+	tb.Helper()
 	var records []RecordSet
 	for _, r := range spec.Records {
 		records = append(records, RecordSet{Name: r.Name, Type: r.Type, TTL: spec.TTL, Values: r.Values})
 	}
 	z, err := newZoneData(Zone{Tenant: "acme", Name: "z", Spec: spec, Serial: 1}, records)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return (&catalog{}).with([]*zoneData{z}, map[string]bool{})
 }
 
-func checked(t testing.TB, spec ZoneSpec) ZoneSpec {
-	t.Helper()
+func checked(tb testing.TB, spec ZoneSpec) ZoneSpec {
+	tb.Helper()
 	out, err := CheckZone(omni.Metadata{Name: "z", Tenant: "acme"}, spec)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return out
 }
@@ -45,8 +45,9 @@ func TestACircleOfCNAMEsThatIsMetIsAServerFailure(t *testing.T) {
 	}
 }
 
-func fuzzCatalog(t testing.TB) *catalog {
-	return zoneOf(t, checked(t, ZoneSpec{Domain: "acme.test", NS: []string{"ns1.acme.test"}, Records: []RecordSpec{
+func fuzzCatalog(tb testing.TB) *catalog {
+	tb.Helper()
+	return zoneOf(tb, checked(tb, ZoneSpec{Domain: "acme.test", NS: []string{"ns1.acme.test"}, Records: []RecordSpec{
 		{Name: "shop", Type: "A", Values: []string{"192.0.2.1", "192.0.2.2"}},
 		{Name: "www", Type: "CNAME", Values: []string{"shop.acme.test"}},
 		{Name: "*.w", Type: "TXT", Values: []string{"x", "y\xff\"\\"}},

@@ -57,7 +57,7 @@ func listen(ctx context.Context, addr string, current *atomic.Pointer[catalog], 
 		part.NotifyStartedFunc = func() { started <- struct{}{} }
 		s.running.Go(func() {
 			if err := part.ActivateAndServe(); err != nil {
-				logger.Error("the dns server stopped", "addr", s.addr, "error", err)
+				logger.ErrorContext(ctx, "the dns server stopped", "addr", s.addr, "error", err)
 			}
 		})
 	}

@@ -123,7 +123,7 @@ func (s *Service) follows(ctx context.Context) {
 		case <-ticker.C:
 		}
 		if err := s.reload(ctx); err != nil && ctx.Err() == nil {
-			s.logger.Warn("the dns zones could not be read; answers stay as they were", "error", err)
+			s.logger.WarnContext(ctx, "the dns zones could not be read; answers stay as they were", "error", err)
 		}
 	}
 }

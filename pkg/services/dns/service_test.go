@@ -10,6 +10,7 @@ import (
 	"time"
 
 	mdns "github.com/miekg/dns"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/omnicloud/omnicloud/pkg/infra"
 	"github.com/omnicloud/omnicloud/pkg/omni"
@@ -372,4 +373,45 @@ func BenchmarkServe(b *testing.B) {
 		}
 	})
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "queries/s")
+}
+
+func TestTheLatestLeaderWinsAmongConcurrentSwitches(t *testing.T) {
+	t.Parallel()
+	databasetest.Each(t, database.Infra, func(t *testing.T, db *database.DB) {
+		w := &world{}
+		w.move("acme/lb", "192.0.2.1")
+		s := newService(t, db, w)
+		apply(t, db, s, "acme", "shop", acme(follow("a", "lb"), follow("b", "lb")))
+		var group errgroup.Group
+		for epoch := range int64(8) {
+			group.Go(func() error {
+				address := fmt.Sprintf("192.0.2.%d", 100+epoch)
+				leader := dns.New(dns.Options{DB: db, Active: func(context.Context, *database.Tx, string, string) (string, error) { return address, nil }})
+				err := db.Write(asSystem(t.Context()), database.Platform(), func(ctx context.Context, tx *database.Tx) error {
+					_, err := leader.Switch(ctx, tx, "acme", []string{"lb"}, "run_1", epoch)
+					return err
+				})
+				if omni.Is(err, omni.CodeStale) && epoch < 7 {
+					return nil
+				}
+				return err
+			})
+			group.Go(func() error {
+				_, err := tryApply(t, db, s, "acme", fmt.Sprintf("other-%d", epoch), dns.ZoneSpec{Domain: fmt.Sprintf("other%d.test", epoch), NS: []string{"ns.x.test"}})
+				return err
+			})
+		}
+		if err := group.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		records, err := s.Records(t.Context(), "acme", "shop", omni.PageRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range records.Items {
+			if r.Epoch != 7 || !reflect.DeepEqual(r.Values, []string{"192.0.2.107"}) {
+				t.Errorf("%s is at %v of epoch %d", r.Name, r.Values, r.Epoch)
+			}
+		}
+	})
 }

@@ -146,31 +146,15 @@ func (s *Service) writeRecords(ctx context.Context, tx *database.Tx, z Zone) err
 	var wrong []omni.FieldError
 	for _, spec := range z.Spec.Records {
 		key := [2]string{spec.Name, spec.Type}
-		was, existed := old[key]
+		was := old[key]
 		delete(old, key)
-		r := RecordSet{Zone: z.Name, Name: spec.Name, Type: spec.Type, TTL: spec.TTL, Values: spec.Values, Resource: spec.Resource, UpdatedAt: tx.Now()}
+		err := s.writeRecord(ctx, tx, z, spec, was)
 		switch {
-		case spec.Resource == "":
-		case existed && was.Resource == spec.Resource:
-			r.Values, r.Epoch, r.Run = was.Values, was.Epoch, was.Run
-		default:
-			value, err := s.follow(ctx, tx, z.Tenant, spec.Resource, spec.Type)
-			if omni.Is(err, omni.CodeNotFound) || omni.Is(err, omni.CodeInvalid) {
-				wrong = append(wrong, omni.FieldError{
-					Path: fmt.Sprintf("spec.records[name=%s,type=%s].resource", spec.Name, spec.Type), Message: err.Error(),
-				})
-				continue
-			}
-			if err != nil {
-				return err
-			}
-			r.Values, r.Epoch = []string{value}, was.Epoch // a record set never forgets the epoch that it has seen
-		}
-		was.UpdatedAt = r.UpdatedAt
-		if existed && reflect.DeepEqual(was, r) {
-			continue
-		}
-		if err := insertRecord(ctx, tx, z.Tenant, r); err != nil {
+		case omni.Is(err, omni.CodeNotFound) || omni.Is(err, omni.CodeInvalid):
+			wrong = append(wrong, omni.FieldError{
+				Path: fmt.Sprintf("spec.records[name=%s,type=%s].resource", spec.Name, spec.Type), Message: err.Error(),
+			})
+		case err != nil:
 			return err
 		}
 	}
@@ -184,6 +168,32 @@ func (s *Service) writeRecords(ctx context.Context, tx *database.Tx, z Zone) err
 		}
 	}
 	return nil
+}
+
+// writeRecord stores one record set, unless it is as it was; was is the zero one when it is new. CodeNotFound and CodeInvalid
+// are about the resource that it follows.
+func (s *Service) writeRecord(ctx context.Context, tx *database.Tx, z Zone, spec RecordSpec, was RecordSet) error {
+	r := RecordSet{
+		Zone: z.Name, Name: spec.Name, Type: spec.Type, TTL: spec.TTL, Values: spec.Values, Resource: spec.Resource,
+		Epoch:     was.Epoch, // which a record set never forgets, so that no earlier leader moves it
+		UpdatedAt: tx.Now(),
+	}
+	switch {
+	case spec.Resource == "":
+	case was.Resource == spec.Resource:
+		r.Values, r.Run = was.Values, was.Run
+	default:
+		value, err := s.follow(ctx, tx, z.Tenant, spec.Resource, spec.Type)
+		if err != nil {
+			return err
+		}
+		r.Values = []string{value}
+	}
+	was.UpdatedAt = r.UpdatedAt
+	if reflect.DeepEqual(was, r) {
+		return nil
+	}
+	return insertRecord(ctx, tx, z.Tenant, r)
 }
 
 // follow gives the address of a resource's active placement, as a value of a record of type typ. CodeNotFound: there is no such

@@ -40,22 +40,22 @@ func (w *world) active(_ context.Context, _ *database.Tx, tenant, resource strin
 	return address, nil
 }
 
-func newService(t testing.TB, db *database.DB, w *world, servers ...string) *dns.Service {
-	t.Helper()
+func newService(tb testing.TB, db *database.DB, w *world, servers ...string) *dns.Service {
+	tb.Helper()
 	s := dns.New(dns.Options{DB: db, Listen: "127.0.0.1:0", Active: w.active, Servers: servers})
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := s.Close(); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
 	return s
 }
 
-func started(t testing.TB, db *database.DB, w *world, servers ...string) *dns.Service {
-	t.Helper()
-	s := newService(t, db, w, servers...)
-	if err := s.Start(t.Context()); err != nil {
-		t.Fatal(err)
+func started(tb testing.TB, db *database.DB, w *world, servers ...string) *dns.Service {
+	tb.Helper()
+	s := newService(tb, db, w, servers...)
+	if err := s.Start(tb.Context()); err != nil {
+		tb.Fatal(err)
 	}
 	return s
 }
@@ -64,20 +64,20 @@ func asSystem(ctx context.Context) context.Context {
 	return omni.WithRequest(ctx, omni.Request{Identity: omni.System("test"), ID: "req_1"})
 }
 
-func tryApply(t testing.TB, db *database.DB, s *dns.Service, tenant, name string, spec dns.ZoneSpec) (outcome omni.Outcome, err error) {
-	t.Helper()
-	err = db.Write(asSystem(t.Context()), database.Tenant(tenant), func(ctx context.Context, tx *database.Tx) error {
+func tryApply(tb testing.TB, db *database.DB, s *dns.Service, tenant, name string, spec dns.ZoneSpec) (outcome omni.Outcome, err error) {
+	tb.Helper()
+	err = db.Write(asSystem(tb.Context()), database.Tenant(tenant), func(ctx context.Context, tx *database.Tx) error {
 		outcome, err = s.ApplyZone(ctx, tx, omni.Metadata{Name: name, Tenant: tenant}, spec)
 		return err
 	})
 	return outcome, err
 }
 
-func apply(t testing.TB, db *database.DB, s *dns.Service, tenant, name string, spec dns.ZoneSpec) omni.Outcome {
-	t.Helper()
-	outcome, err := tryApply(t, db, s, tenant, name, spec)
+func apply(tb testing.TB, db *database.DB, s *dns.Service, tenant, name string, spec dns.ZoneSpec) omni.Outcome {
+	tb.Helper()
+	outcome, err := tryApply(tb, db, s, tenant, name, spec)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return outcome
 }
@@ -92,12 +92,12 @@ func trySwitch(t *testing.T, db *database.DB, s *dns.Service, epoch int64, resou
 }
 
 // exchange asks one question as it is.
-func exchange(t testing.TB, network, addr string, query *mdns.Msg) *mdns.Msg {
-	t.Helper()
+func exchange(tb testing.TB, network, addr string, query *mdns.Msg) *mdns.Msg {
+	tb.Helper()
 	client := mdns.Client{Net: network, Timeout: 5 * time.Second, UDPSize: mdns.MaxMsgSize}
-	answer, _, err := client.ExchangeContext(t.Context(), query, addr)
+	answer, _, err := client.ExchangeContext(tb.Context(), query, addr)
 	if err != nil {
-		t.Fatalf("%s: %v", query.Question[0].String(), err)
+		tb.Fatalf("%s: %v", query.Question[0].String(), err)
 	}
 	return answer
 }
@@ -144,7 +144,7 @@ func acme(records ...dns.RecordSpec) dns.ZoneSpec {
 // liar is a server of another kind of answers.
 func liar(t *testing.T, handle mdns.HandlerFunc) string {
 	t.Helper()
-	pc, err := net.ListenPacket("udp", "127.0.0.1:0") //nolint:noctx // a test's own socket
+	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -63,45 +63,65 @@ func (s *Service) Switch(ctx context.Context, tx *database.Tx, tenant string, re
 // move writes the new values. It updates following, and gives for each of them its zone if its values have changed, "" if not.
 func (s *Service) move(ctx context.Context, tx *database.Tx, tenant string, following []RecordSet, run string, epoch int64) ([]string, error) {
 	moved := make([]string, len(following))
-	type want struct{ resource, typ string }
-	known := map[want]string{}
+	values, settled, err := s.wanted(ctx, tx, tenant, following, epoch)
+	if err != nil || settled {
+		return moved, err
+	}
+	if err := lockZones(ctx, tx); err != nil {
+		return nil, err
+	}
 	for i := range following {
 		r := &following[i]
-		if r.Epoch > epoch {
-			return nil, stale(r, epoch)
-		}
-		w := want{r.Resource, r.Type}
-		if _, ok := known[w]; !ok {
-			value, err := s.follow(ctx, tx, tenant, r.Resource, r.Type)
-			if omni.Is(err, omni.CodeInvalid) {
-				return nil, omni.Errorf(omni.CodeRefused, "dns: %s %s: %w", r.Name, r.Type, err).
-					WithHint("give the placement an IP address of the record's type, then resume the run")
-			}
-			if err != nil {
-				return nil, err
-			}
-			known[w] = value
-		}
-		same := len(r.Values) == 1 && r.Values[0] == known[w]
+		same := slices.Equal(r.Values, []string{values[i]})
 		if same && r.Epoch == epoch {
 			continue
 		}
 		r.Epoch = epoch
 		if !same {
-			r.Values, r.Run, moved[i] = []string{known[w]}, run, r.Zone
+			r.Values, r.Run, moved[i] = []string{values[i]}, run, r.Zone
 		}
 		ok, err := switchRecord(ctx, tx, tenant, *r)
 		if err != nil {
 			return nil, err
 		}
 		if !ok {
-			return nil, stale(r, epoch)
+			return nil, stale(*r, epoch)
 		}
 	}
 	return moved, nil
 }
 
-func stale(r *RecordSet, epoch int64) error {
+// wanted gives what each record set must answer now; settled says that all do so already, under this epoch.
+func (s *Service) wanted(ctx context.Context, tx *database.Tx, tenant string, following []RecordSet, epoch int64) (values []string, settled bool, err error) {
+	settled = true
+	known := map[[2]string]string{} // by resource and type
+	for _, r := range following {
+		if r.Epoch > epoch {
+			return nil, false, stale(r, epoch)
+		}
+		key := [2]string{r.Resource, r.Type}
+		if _, ok := known[key]; !ok {
+			if known[key], err = s.activeValue(ctx, tx, tenant, r); err != nil {
+				return nil, false, err
+			}
+		}
+		values = append(values, known[key])
+		settled = settled && r.Epoch == epoch && slices.Equal(r.Values, []string{known[key]})
+	}
+	return values, settled, nil
+}
+
+// activeValue is what a record set must answer now.
+func (s *Service) activeValue(ctx context.Context, tx *database.Tx, tenant string, r RecordSet) (string, error) {
+	value, err := s.follow(ctx, tx, tenant, r.Resource, r.Type)
+	if omni.Is(err, omni.CodeInvalid) {
+		return "", omni.Errorf(omni.CodeRefused, "dns: %s %s: %w", r.Name, r.Type, err).
+			WithHint("give the placement an IP address of the record's type, then resume the run")
+	}
+	return value, err
+}
+
+func stale(r RecordSet, epoch int64) error {
 	return omni.Errorf(omni.CodeStale, "dns: %s %s was switched under a later leadership than epoch %d", r.Name, r.Type, epoch).
 		WithHint("leadership has moved on; the new leader carries the run on")
 }

@@ -52,7 +52,7 @@ type RecordSet struct {
 }
 
 // serialOf is the serial of a zone that changed last at change.
-func serialOf(change int64) uint32 { return uint32(change & 0xffffffff) } //nolint:gosec // the low half is meant
+func serialOf(change int64) uint32 { return uint32(change & 0xffffffff) }
 
 // Types of the events that this package writes.
 const (
