@@ -96,10 +96,14 @@ func TestOpenRefuses(t *testing.T) {
 		make func(t *testing.T, path string)
 		want string
 	}{
-		{"a text", func(t *testing.T, path string) { put(t, path, []byte(strings.Repeat("not a database\n", 100))) }, "is not an SQLite database"},
-		{"a short text", func(t *testing.T, path string) { put(t, path, []byte("x")) }, "is not an SQLite database"},
-		{"a folder", func(t *testing.T, path string) { _ = os.Mkdir(path, 0o700) }, "is a folder"},
+		{"a text", func(t *testing.T, path string) {
+			t.Helper()
+			put(t, path, []byte(strings.Repeat("not a database\n", 100)))
+		}, "is not an SQLite database"},
+		{"a short text", func(t *testing.T, path string) { t.Helper(); put(t, path, []byte("x")) }, "is not an SQLite database"},
+		{"a folder", func(t *testing.T, path string) { t.Helper(); _ = os.Mkdir(path, 0o700) }, "is a folder"},
 		{"another program's database", func(t *testing.T, path string) {
+			t.Helper()
 			db, err := sql.Open("sqlite3", path)
 			if err != nil {
 				t.Fatal(err)
@@ -110,12 +114,14 @@ func TestOpenRefuses(t *testing.T) {
 			}
 		}, "not one of OmniCloud's"},
 		{"another of the four", func(t *testing.T, path string) {
+			t.Helper()
 			db := open(t, database.Audit, path, sqlite.Options{})
 			if err := db.Close(); err != nil {
 				t.Fatal(err)
 			}
 		}, "holds the database audit, not infra"},
 		{"a header that is damaged", func(t *testing.T, path string) {
+			t.Helper()
 			whole(t, path)
 			text, _ := os.ReadFile(path)
 			copy(text[16:], bytes.Repeat([]byte{0xff}, 60))
