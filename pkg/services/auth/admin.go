@@ -86,37 +86,8 @@ func readToken(path string) (string, error) {
 // next start writes it again.
 func (s *Service) adminToken(ctx context.Context, path string) error {
 	return s.write(ctx, func(ctx context.Context, tx *database.Tx) error {
-		k, found, err := selectNamed(ctx, tx, "", AdminName)
-		if err != nil {
-			return err
-		}
-		if found {
-			if _, _, err := lockKey(ctx, tx, "", k.ID); err != nil {
-				return err
-			}
-			if done, err := s.opens(ctx, tx, k, path); err != nil || done { // another replica was faster
-				return err
-			}
-		}
-		if !found {
-			if others, err := s.otherAdmins(ctx, tx); err != nil || others {
-				return err
-			}
-		}
-		var made NewKey
-		switch {
-		case found && (k.ExpiresAt == nil || tx.Now().Before(*k.ExpiresAt)):
-			s.log.WarnContext(ctx, "the file of the admin token is missing or opens nothing: the key was rotated; earlier tokens end after a day")
-			made, err = s.rotate(ctx, tx, k, adminOverlap)
-		case found: // it has expired
-			if err := s.revoke(ctx, tx, k); err != nil {
-				return err
-			}
-			fallthrough
-		default:
-			made, err = s.create(ctx, tx, KeySpec{Name: AdminName, Roles: []string{PlatformAdmin}})
-		}
-		if err != nil {
+		made, err := s.freshAdmin(ctx, tx, path)
+		if err != nil || made.Token == "" {
 			return err
 		}
 		if err := replace(path, []byte(made.Token+"\n")); err != nil {
@@ -124,6 +95,35 @@ func (s *Service) adminToken(ctx context.Context, path string) error {
 		}
 		return nil
 	})
+}
+
+// freshAdmin gives the key a token; none when that is not to be done.
+func (s *Service) freshAdmin(ctx context.Context, tx *database.Tx, path string) (NewKey, error) {
+	k, found, err := selectNamed(ctx, tx, "", AdminName)
+	if err != nil {
+		return NewKey{}, err
+	}
+	spec := KeySpec{Name: AdminName, Roles: []string{PlatformAdmin}}
+	if !found {
+		if others, err := s.otherAdmins(ctx, tx); err != nil || others {
+			return NewKey{}, err
+		}
+		return s.create(ctx, tx, spec)
+	}
+	if _, _, err := lockKey(ctx, tx, "", k.ID); err != nil {
+		return NewKey{}, err
+	}
+	if done, err := s.opens(ctx, tx, k, path); err != nil || done { // another replica was faster
+		return NewKey{}, err
+	}
+	if k.ExpiresAt == nil || tx.Now().Before(*k.ExpiresAt) {
+		s.log.WarnContext(ctx, "the file of the admin token is missing or opens nothing: the key was rotated; earlier tokens end after a day")
+		return s.rotate(ctx, tx, k, adminOverlap)
+	}
+	if err := s.revoke(ctx, tx, k); err != nil {
+		return NewKey{}, err
+	}
+	return s.create(ctx, tx, spec)
 }
 
 // opens says whether the file holds a token of k, as the transaction sees it.

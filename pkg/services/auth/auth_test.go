@@ -42,24 +42,24 @@ func open(db *database.DB, c *clock) *auth.Service {
 	return auth.New(auth.Options{DB: db, Pepper: pepper, Tenants: directory{"acme", "other"}, Now: c.now})
 }
 
-func each(t *testing.T, fn func(t *testing.T, s *auth.Service, c *clock, db *database.DB)) {
+func each(t *testing.T, fn func(t *testing.T, db *database.DB, s *auth.Service, c *clock)) {
 	t.Helper()
 	c := &clock{}
-	databasetest.EachAt(t, database.Tenants, c.now, func(t *testing.T, db *database.DB) { fn(t, open(db, c), c, db) })
+	databasetest.EachAt(t, database.Tenants, c.now, func(t *testing.T, db *database.DB) { fn(t, db, open(db, c), c) })
 }
 
-func as(t testing.TB, id omni.Identity) context.Context {
-	t.Helper()
-	return omni.WithRequest(t.Context(), omni.Request{Identity: id})
+func as(tb testing.TB, id omni.Identity) context.Context {
+	tb.Helper()
+	return omni.WithRequest(tb.Context(), omni.Request{Identity: id})
 }
 
-func root(t testing.TB) context.Context { t.Helper(); return as(t, omni.System("test")) }
+func root(tb testing.TB) context.Context { tb.Helper(); return as(tb, omni.System("test")) }
 
-func create(t testing.TB, s *auth.Service, spec auth.KeySpec) auth.NewKey {
-	t.Helper()
-	k, err := s.Create(root(t), spec)
+func create(tb testing.TB, s *auth.Service, spec auth.KeySpec) auth.NewKey {
+	tb.Helper()
+	k, err := s.Create(root(tb), spec)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return k
 }
@@ -81,7 +81,7 @@ func valid(t *testing.T, s *auth.Service, token string) bool {
 }
 
 func TestAuthenticate(t *testing.T) {
-	each(t, func(t *testing.T, s *auth.Service, c *clock, db *database.DB) {
+	each(t, func(t *testing.T, db *database.DB, s *auth.Service, c *clock) {
 		k := create(t, s, auth.KeySpec{Name: "ops", Roles: []string{auth.Operator}})
 		t.Run("tells who holds the key", func(t *testing.T) {
 			id, err := s.Authenticate(t.Context(), k.Token)
@@ -134,7 +134,7 @@ func TestAuthenticate(t *testing.T) {
 }
 
 func TestRevoke(t *testing.T) {
-	each(t, func(t *testing.T, s *auth.Service, c *clock, db *database.DB) {
+	each(t, func(t *testing.T, db *database.DB, s *auth.Service, c *clock) {
 		create(t, s, auth.KeySpec{Name: "admin", Roles: []string{auth.PlatformAdmin}})
 		replica := open(db, c)
 		k := create(t, s, auth.KeySpec{Name: "ops", Roles: []string{auth.Operator}})
@@ -178,7 +178,7 @@ func TestRevoke(t *testing.T) {
 }
 
 func TestRotate(t *testing.T) {
-	each(t, func(t *testing.T, s *auth.Service, c *clock, _ *database.DB) {
+	each(t, func(t *testing.T, db *database.DB, s *auth.Service, c *clock) {
 		k := create(t, s, auth.KeySpec{Name: "ops", Roles: []string{auth.Operator}})
 		second, err := s.Rotate(root(t), k.ID, time.Hour)
 		if err != nil || second.ID != k.ID || second.Token == k.Token {
@@ -230,7 +230,7 @@ func TestRotate(t *testing.T) {
 }
 
 func TestCreate(t *testing.T) {
-	each(t, func(t *testing.T, s *auth.Service, c *clock, _ *database.DB) {
+	each(t, func(t *testing.T, db *database.DB, s *auth.Service, c *clock) {
 		admin := create(t, s, auth.KeySpec{Name: "boss", Tenant: "acme", Roles: []string{auth.TenantAdmin}})
 		boss, err := s.Authenticate(t.Context(), admin.Token)
 		if err != nil {
@@ -296,7 +296,7 @@ func TestCreate(t *testing.T) {
 }
 
 func TestRevokeTenant(t *testing.T) {
-	each(t, func(t *testing.T, s *auth.Service, _ *clock, db *database.DB) {
+	each(t, func(t *testing.T, db *database.DB, s *auth.Service, _ *clock) {
 		mine := create(t, s, auth.KeySpec{Name: "a", Tenant: "acme", Roles: []string{auth.Viewer}})
 		other := create(t, s, auth.KeySpec{Name: "a", Tenant: "other", Roles: []string{auth.Viewer}})
 		if !valid(t, s, mine.Token) {
@@ -316,7 +316,7 @@ func TestRevokeTenant(t *testing.T) {
 }
 
 func TestLastUse(t *testing.T) {
-	each(t, func(t *testing.T, s *auth.Service, c *clock, _ *database.DB) {
+	each(t, func(t *testing.T, db *database.DB, s *auth.Service, c *clock) {
 		k := create(t, s, auth.KeySpec{Name: "ops", Roles: []string{auth.Operator}})
 		last := func() *time.Time {
 			t.Helper()
@@ -351,7 +351,7 @@ func TestLastUse(t *testing.T) {
 }
 
 func TestEnsureAdmin(t *testing.T) {
-	each(t, func(t *testing.T, s *auth.Service, c *clock, db *database.DB) {
+	each(t, func(t *testing.T, db *database.DB, s *auth.Service, c *clock) {
 		path := filepath.Join(t.TempDir(), "admin.token")
 		token := func() string {
 			t.Helper()
@@ -428,7 +428,7 @@ func TestEnsureAdmin(t *testing.T) {
 }
 
 func TestEnsureAdminAtOnce(t *testing.T) {
-	each(t, func(t *testing.T, _ *auth.Service, c *clock, db *database.DB) {
+	each(t, func(t *testing.T, db *database.DB, _ *auth.Service, c *clock) {
 		const replicas = 4
 		start := func(t *testing.T, path func(i int) string) {
 			t.Helper()
@@ -479,7 +479,7 @@ func TestPepper(t *testing.T) {
 		}
 	})
 	t.Run("that others can read is refused", func(t *testing.T) {
-		if err := os.Chmod(path, 0o644); err != nil { //nolint:gosec // that is the test
+		if err := os.Chmod(path, 0o644); err != nil {
 			t.Fatal(err)
 		}
 		_, err := auth.LoadPepper(path)
@@ -496,7 +496,7 @@ func TestPepper(t *testing.T) {
 }
 
 func TestConcurrentUse(t *testing.T) {
-	each(t, func(t *testing.T, s *auth.Service, c *clock, _ *database.DB) {
+	each(t, func(t *testing.T, db *database.DB, s *auth.Service, c *clock) {
 		k := create(t, s, auth.KeySpec{Name: "ops", Roles: []string{auth.Operator}})
 		var wg sync.WaitGroup
 		for range 8 {

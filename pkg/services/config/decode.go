@@ -102,7 +102,7 @@ func (d *decoder) decode(n *yaml.Node, out reflect.Value, path string, depth int
 		return
 	}
 	if out.CanAddr() {
-		if u, isText := out.Addr().Interface().(encoding.TextUnmarshaler); isText {
+		if u, isText := reflect.TypeAssert[encoding.TextUnmarshaler](out.Addr()); isText {
 			d.decodeText(n, u, path)
 			return
 		}
@@ -363,7 +363,12 @@ func (d *decoder) free(n *yaml.Node, path string, depth int) any {
 			d.decode(item, reflect.ValueOf(&out[i]).Elem(), fmt.Sprintf("%s[%d]", path, i), depth+1)
 		}
 		return out
+	default:
+		return d.freeScalar(n, path)
 	}
+}
+
+func (d *decoder) freeScalar(n *yaml.Node, path string) any {
 	var number float64
 	var whole int64
 	var truth bool
@@ -394,6 +399,7 @@ func shape(n *yaml.Node) string {
 		return "an object"
 	case yaml.SequenceNode:
 		return "a list"
+	default:
 	}
 	switch n.ShortTag() {
 	case "!!str":

@@ -39,8 +39,7 @@ type oddSpec struct {
 	Inner   inner            `yaml:"inner"`
 	Any     any              `yaml:"any,omitempty"`
 	ByName  map[string]inner `yaml:"byName,omitempty"`
-	secret  int
-	Skipped string `yaml:"-"`
+	Skipped string           `yaml:"-"`
 	shared  `yaml:",inline"`
 }
 
@@ -282,7 +281,7 @@ func TestExplain(t *testing.T) {
 			if want, ok := map[string]string{"wait": "5s", "common": "none"}[f.Name]; ok && f.Default != want {
 				t.Errorf("%s has the default %q", f.Name, f.Default)
 			}
-			if f.Name == "secret" || f.Name == "Skipped" {
+			if f.Name == "Skipped" {
 				t.Errorf("%s is told", f.Name)
 			}
 		}

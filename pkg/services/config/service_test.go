@@ -42,14 +42,14 @@ func newWorld(tenantsDB, infraDB *database.DB) *world {
 }
 
 // each runs fn on both kinds of databases.
-func each(t *testing.T, fn func(t *testing.T, w *world)) {
+func each(t *testing.T, fn func(t *testing.T, db database.Kind, w *world)) {
 	t.Helper()
 	databasetest.Each(t, database.Tenants, func(t *testing.T, tenantsDB *database.DB) {
 		open := databasetest.Open
 		if tenantsDB.Kind() == database.Postgres {
 			open = databasetest.Postgres
 		}
-		fn(t, newWorld(tenantsDB, open(t, database.Infra)))
+		fn(t, tenantsDB.Kind(), newWorld(tenantsDB, open(t, database.Infra)))
 	})
 }
 
@@ -151,14 +151,14 @@ func (w *world) resourceKind() config.Kind {
 	}
 }
 
-func as(t testing.TB, id omni.Identity) context.Context {
-	t.Helper()
-	return omni.WithRequest(t.Context(), omni.Request{Identity: id})
+func as(tb testing.TB, id omni.Identity) context.Context {
+	tb.Helper()
+	return omni.WithRequest(tb.Context(), omni.Request{Identity: id})
 }
 
-func root(t testing.TB) context.Context {
-	t.Helper()
-	return as(t, omni.System("test"))
+func root(tb testing.TB) context.Context {
+	tb.Helper()
+	return as(tb, omni.System("test"))
 }
 
 func (w *world) read(t *testing.T, content string) config.Manifests {
@@ -171,7 +171,7 @@ func (w *world) read(t *testing.T, content string) config.Manifests {
 }
 
 // names lists what is in the store, as kind/name.
-func (w *world) names(t testing.TB) []string {
+func (w *world) names(t *testing.T) []string {
 	t.Helper()
 	var out []string
 	list := func(db *database.DB, kind, query string) {
@@ -224,7 +224,7 @@ func fieldsOf(t *testing.T, err error) []omni.FieldError {
 }
 
 func TestApply(t *testing.T) {
-	each(t, func(t *testing.T, w *world) {
+	each(t, func(t *testing.T, db database.Kind, w *world) {
 		// What others refer to stands last: the order of kinds brings it first.
 		content := resource("acme", "app", "db") + resource("acme", "db", "") + region("us-east-1") + tenant("acme", "Acme")
 		m := w.read(t, content)
@@ -262,7 +262,7 @@ func TestApply(t *testing.T) {
 }
 
 func TestApplyNothing(t *testing.T) {
-	each(t, func(t *testing.T, w *world) {
+	each(t, func(t *testing.T, db database.Kind, w *world) {
 		if _, err := w.Apply(root(t), w.read(t, region("us-east-1")+tenant("acme", "Acme"))); err != nil {
 			t.Fatal(err)
 		}
@@ -308,7 +308,7 @@ func TestApplyNothing(t *testing.T) {
 }
 
 func TestApplyTakesBack(t *testing.T) {
-	each(t, func(t *testing.T, w *world) {
+	each(t, func(t *testing.T, db database.Kind, w *world) {
 		if _, err := w.Apply(root(t), w.read(t, region("us-east-1")+tenant("old", "Old"))); err != nil {
 			t.Fatal(err)
 		}
@@ -332,7 +332,7 @@ func TestApplyTakesBack(t *testing.T) {
 }
 
 func TestDiff(t *testing.T) {
-	each(t, func(t *testing.T, w *world) {
+	each(t, func(t *testing.T, db database.Kind, w *world) {
 		if _, err := w.Apply(root(t), w.read(t, region("us-east-1")+tenant("acme", "Acme")+resource("acme", "app", ""))); err != nil {
 			t.Fatal(err)
 		}
@@ -361,7 +361,7 @@ func TestDiff(t *testing.T) {
 }
 
 func TestPermissions(t *testing.T) {
-	each(t, func(t *testing.T, w *world) {
+	each(t, func(t *testing.T, db database.Kind, w *world) {
 		if _, err := w.Apply(root(t), w.read(t, region("us-east-1")+tenant("acme", "Acme")+tenant("other", "Other"))); err != nil {
 			t.Fatal(err)
 		}
@@ -397,7 +397,7 @@ func TestPermissions(t *testing.T) {
 }
 
 func TestApplyAtOnce(t *testing.T) {
-	each(t, func(t *testing.T, w *world) {
+	each(t, func(t *testing.T, db database.Kind, w *world) {
 		m := w.read(t, region("us-east-1")+tenant("acme", "Acme")+resource("acme", "a", "b")+resource("acme", "b", ""))
 		const appliers = 4
 		results, errs := make([]config.Result, appliers), make([]error, appliers)
@@ -420,7 +420,7 @@ func TestApplyAtOnce(t *testing.T) {
 }
 
 func TestApplyTwiceIsUnchanged(t *testing.T) {
-	each(t, func(t *testing.T, w *world) {
+	each(t, func(t *testing.T, db database.Kind, w *world) {
 		if _, err := w.Apply(root(t), w.read(t, region("us-east-1"))); err != nil {
 			t.Fatal(err)
 		}

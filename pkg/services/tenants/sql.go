@@ -107,8 +107,7 @@ func encodeLabels(t Tenant) (string, error) {
 
 // asError gives the *omni.Error in err's chain; for another error it makes one.
 func asError(err error) *omni.Error {
-	var e *omni.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*omni.Error](err); ok {
 		return e
 	}
 	return omni.Errorf(omni.CodeInternal, "%w", err)

@@ -47,11 +47,11 @@ func (w *world) RevokeTenant(_ context.Context, _ *database.Tx, tenant string) e
 	return nil
 }
 
-func each(t *testing.T, fn func(t *testing.T, s *tenants.Service, w *world, db *database.DB)) {
+func each(t *testing.T, fn func(t *testing.T, db *database.DB, s *tenants.Service, w *world)) {
 	t.Helper()
 	databasetest.Each(t, database.Tenants, func(t *testing.T, db *database.DB) {
 		w := &world{objects: map[string]int{}}
-		fn(t, tenants.New(tenants.Options{DB: db, Owned: w, Remover: w, Keys: w}), w, db)
+		fn(t, db, tenants.New(tenants.Options{DB: db, Owned: w, Remover: w, Keys: w}), w)
 	})
 }
 
@@ -93,7 +93,7 @@ func emitted(t *testing.T, db *database.DB) []string {
 }
 
 func TestCreate(t *testing.T) {
-	each(t, func(t *testing.T, s *tenants.Service, _ *world, db *database.DB) {
+	each(t, func(t *testing.T, db *database.DB, s *tenants.Service, _ *world) {
 		t.Run("is billed in dollars when nothing is said", func(t *testing.T) {
 			got, err := s.Create(admin(t), omni.Metadata{Name: "acme", Labels: map[string]string{"tier": "gold"}}, tenants.TenantSpec{DisplayName: "Acme"})
 			if err != nil {
@@ -179,7 +179,7 @@ func TestCurrency(t *testing.T) {
 }
 
 func TestUpdate(t *testing.T) {
-	each(t, func(t *testing.T, s *tenants.Service, _ *world, db *database.DB) {
+	each(t, func(t *testing.T, db *database.DB, s *tenants.Service, _ *world) {
 		if _, err := s.Create(admin(t), omni.Metadata{Name: "acme", Labels: map[string]string{"a": "b"}}, tenants.TenantSpec{DisplayName: "Acme", BillingCurrency: "EUR"}); err != nil {
 			t.Fatal(err)
 		}
@@ -219,7 +219,7 @@ func TestUpdate(t *testing.T) {
 }
 
 func TestList(t *testing.T) {
-	each(t, func(t *testing.T, s *tenants.Service, _ *world, _ *database.DB) {
+	each(t, func(t *testing.T, db *database.DB, s *tenants.Service, _ *world) {
 		for _, name := range []string{"b", "a", "c"} {
 			if _, err := s.Create(admin(t), meta(name), tenants.TenantSpec{}); err != nil {
 				t.Fatal(err)
@@ -253,7 +253,7 @@ func TestList(t *testing.T) {
 }
 
 func TestDelete(t *testing.T) {
-	each(t, func(t *testing.T, s *tenants.Service, w *world, db *database.DB) {
+	each(t, func(t *testing.T, db *database.DB, s *tenants.Service, w *world) {
 		create := func(t *testing.T, name string, owned int) {
 			t.Helper()
 			if _, err := s.Create(admin(t), meta(name), tenants.TenantSpec{}); err != nil {
@@ -307,7 +307,7 @@ func TestDelete(t *testing.T) {
 }
 
 func TestHold(t *testing.T) {
-	each(t, func(t *testing.T, s *tenants.Service, _ *world, db *database.DB) {
+	each(t, func(t *testing.T, db *database.DB, s *tenants.Service, _ *world) {
 		if _, err := s.Create(admin(t), meta("acme"), tenants.TenantSpec{}); err != nil {
 			t.Fatal(err)
 		}
@@ -319,7 +319,7 @@ func TestHold(t *testing.T) {
 }
 
 func TestApply(t *testing.T) {
-	each(t, func(t *testing.T, s *tenants.Service, _ *world, db *database.DB) {
+	each(t, func(t *testing.T, db *database.DB, s *tenants.Service, _ *world) {
 		apply := func(spec tenants.TenantSpec) (got omni.Outcome, err error) {
 			err = db.Write(admin(t), database.Platform(), func(ctx context.Context, tx *database.Tx) error {
 				got, err = s.ApplyTenant(ctx, tx, meta("acme"), spec)
