@@ -282,7 +282,7 @@ func thousand() []infra.Resource {
 		case i < 334:
 			list = append(list, resource(name(i), "database"))
 		case i < 667:
-			list = append(list, resource(name(i), "app", name(i-334), name((i*7)%334)))
+			list = append(list, resource(name(i), "app", name(i-334), name((i-334+7)%334)))
 		default:
 			list = append(list, resource(name(i), "loadbalancer", name(i-333)))
 		}

@@ -130,6 +130,7 @@ func mirror(ctx context.Context, tx *database.Tx, run Run, w workflow.Run) (Run,
 	if !w.FinishedAt.IsZero() {
 		run.FinishedAt, run.DurationMS = &w.FinishedAt, millis(w.FinishedAt.Sub(run.InitiatedAt))
 	}
+	tx.Signal(runSignal)
 	_, err := tx.Exec(ctx, updateRun, run.Tenant, run.ID, string(run.Status), database.Time(w.FinishedAt), run.Error, run.Version)
 	return run, err
 }

@@ -101,16 +101,33 @@ const workflowKind = "failover"
 // key is what makes a tenant's alive run the only one.
 func key(tenant string) string { return "failover/" + tenant }
 
-// Wait returns the run once done says so (nil: never), or once it is over.
+// runSignal wakes those who wait for a run's status to change.
+const runSignal = "failover.run"
+
+// Wait returns the run, with its steps, once done says so of it (nil: never; it is shown the run without steps), or once it is over. It is
+// woken by changes made in this process, and looks for those of others.
 func (s *Service) Wait(ctx context.Context, id string, done func(Run) bool) (Run, error) {
-	var run Run
-	_, err := s.engine.Wait(ctx, database.Platform(), id, func(workflow.Run) bool {
-		got, err := s.Run(ctx, "", id)
-		run = got
-		return err == nil && done != nil && done(got)
-	})
-	if err != nil {
-		return run, err
+	wake, stop := s.db.Watch(runSignal)
+	defer stop()
+	ticker := time.NewTicker(s.opts.Tick)
+	defer ticker.Stop()
+	for {
+		var run Run
+		err := s.db.Read(ctx, database.Platform(), func(ctx context.Context, tx *database.Tx) (err error) {
+			run, err = getRun(ctx, tx, "", id)
+			return err
+		})
+		if err != nil {
+			return run, err
+		}
+		if !run.Status.Alive() || (done != nil && done(run)) {
+			return s.Run(ctx, "", id)
+		}
+		select {
+		case <-ctx.Done():
+			return run, ctx.Err()
+		case <-wake:
+		case <-ticker.C:
+		}
 	}
-	return s.Run(ctx, "", id)
 }
