@@ -30,6 +30,11 @@ func commands() map[string]func(ts *testscript.TestScript, neg bool, args []stri
 		"dig":   cmdDig,
 		"field": cmdField,
 		"exits": cmdExits,
+
+		"shows":     cmdShows,
+		"interrupt": cmdInterrupt,
+		"patch":     cmdPatch,
+		"tmpfs":     cmdTmpfs,
 	}
 }
 

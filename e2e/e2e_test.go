@@ -1,10 +1,12 @@
 package e2e_test
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -17,7 +19,18 @@ func TestMain(m *testing.M) {
 	os.Exit(run(m))
 }
 
+// variableBin names a folder of binaries to test instead of those that are built, such as a release's.
+const variableBin = "OMNICLOUD_E2E_BIN"
+
 func run(m *testing.M) int {
+	flag.Parse()
+	if err := besideOneAnother(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	if bin = os.Getenv(variableBin); bin != "" {
+		return m.Run()
+	}
 	dir, err := os.MkdirTemp("", "omnicloud-e2e-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -38,6 +51,14 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
+// besideOneAnother lets more scripts run at once than there are processors, since most of a script's time is waiting.
+func besideOneAnother() error {
+	if flag.Lookup("test.parallel").Value.String() != fmt.Sprint(runtime.GOMAXPROCS(0)) { // somebody has said how many
+		return nil
+	}
+	return flag.Set("test.parallel", fmt.Sprint(3*runtime.GOMAXPROCS(0)))
+}
+
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{
@@ -46,6 +67,7 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Cmds:                commands(),
 		Setup:               setup,
+		Condition:           condition,
 	})
 }
 
@@ -58,8 +80,19 @@ func setup(env *testscript.Env) error {
 	env.Setenv("HOME", home)
 	env.Setenv("XDG_CONFIG_HOME", filepath.Join(home, ".config"))
 	env.Setenv("NO_COLOR", "1")
+	if err := os.CopyFS(filepath.Join(env.WorkDir, "examples", "tour"), os.DirFS(filepath.Join("..", "examples", "tour"))); err != nil {
+		return err
+	}
 	daemons := &daemons{running: map[string]*daemon{}}
 	env.Values[daemonsKey{}] = daemons
 	env.Defer(daemons.stopAll)
 	return nil
+}
+
+// condition tells the conditions that scripts have besides testscript's own: root is a user that may mount.
+func condition(name string) (bool, error) {
+	if name == "root" {
+		return os.Geteuid() == 0, nil
+	}
+	return false, fmt.Errorf("there is no condition %s", name)
 }
