@@ -40,6 +40,8 @@ const DaemonRole = "omni_daemon"
 // Dialect is what a driver's package (sqlite, postgres) tells of its kind.
 type Dialect struct {
 	Kind Kind
+	// Place is where the database is, for messages: its file, or its server without user and password.
+	Place string
 	// Translate turns a driver's error into an *omni.Error with the fitting code, or returns nil when it does not know it.
 	Translate func(error) *omni.Error
 	// Retryable says that the same transaction may succeed if it is simply run again.
@@ -97,6 +99,9 @@ func New(name Name, d Dialect, reader, writer *sql.DB, now func() time.Time) *DB
 
 // Name tells which of the four it is.
 func (db *DB) Name() Name { return db.name }
+
+// Place tells where it is, for messages: its file, or its server without user and password.
+func (db *DB) Place() string { return db.dialect.Place }
 
 // Kind tells its kind of SQL.
 func (db *DB) Kind() Kind { return db.dialect.Kind }

@@ -29,7 +29,7 @@ type Migration struct {
 // that is newer than fsys (CodeRefused) and changes nothing then.
 func Up(ctx context.Context, db *database.DB, fsys fs.FS) (applied int, err error) {
 	err = on(ctx, db, fsys, func(pool *sql.DB, p *goose.Provider) error {
-		if err := older(ctx, db.Name(), p); err != nil {
+		if err := older(ctx, db, p); err != nil {
 			return err
 		}
 		results, err := p.Up(ctx)
@@ -87,15 +87,16 @@ func on(ctx context.Context, db *database.DB, fsys fs.FS, fn func(*sql.DB, *goos
 }
 
 // older refuses a database that has had migrations of which this program knows nothing.
-func older(ctx context.Context, name database.Name, p *goose.Provider) error {
+func older(ctx context.Context, db *database.DB, p *goose.Provider) error {
 	has, newest, err := p.GetVersions(ctx)
 	if err != nil {
-		return fmt.Errorf("read the version of database %s: %w", name, err)
+		return fmt.Errorf("read the version of database %s: %w", db.Name(), db.Translate(err))
 	}
 	if has <= newest {
 		return nil
 	}
-	return omni.Errorf(omni.CodeRefused, "the database %s is of version %d, made by a newer omnid; this one knows versions up to %d", name, has, newest).
+	return omni.Errorf(omni.CodeRefused, "the database %s (%s) is of version %d, made by a newer omnid; this one knows versions up to %d",
+		db.Name(), db.Place(), has, newest).
 		WithHint("run the newer omnid, or restore a backup from before the upgrade")
 }
 

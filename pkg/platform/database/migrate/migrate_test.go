@@ -113,7 +113,7 @@ func TestUp(t *testing.T) {
 		})
 		t.Run("refuses a database that is newer", func(t *testing.T) {
 			_, err := migrate.Up(t.Context(), db, one)
-			if !omni.Is(err, omni.CodeRefused) || !strings.Contains(err.Error(), "infra is of version 2") {
+			if !omni.Is(err, omni.CodeRefused) || !strings.Contains(err.Error(), "is of version 2") || !strings.Contains(err.Error(), db.Place()) {
 				t.Errorf("%v", err)
 			}
 		})

@@ -80,6 +80,7 @@ func Open(ctx context.Context, name database.Name, rawURL string, now func() tim
 	}
 	dialect := database.Dialect{
 		Kind:      database.Postgres,
+		Place:     s.host,
 		Translate: s.translate,
 		Retryable: retryable,
 		Lost:      lost,

@@ -73,6 +73,7 @@ func Open(ctx context.Context, name database.Name, path string, now func() time.
 	}
 	dialect := database.Dialect{
 		Kind:      database.SQLite,
+		Place:     file.path,
 		Translate: file.translate,
 		Retryable: retryable,
 		Bind:      bind,
