@@ -1,0 +1,232 @@
+package daemon_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/omnicloud/omnicloud/pkg/daemon"
+	"github.com/omnicloud/omnicloud/pkg/omni"
+)
+
+func hintOf(err error) string {
+	var e *omni.Error
+	if errors.As(err, &e) {
+		return e.Hint
+	}
+	return ""
+}
+
+// ready is the line that omnid prints.
+type ready struct {
+	Msg     string `json:"msg"`
+	Listen  string `json:"listen"`
+	DNS     string `json:"dns"`
+	Metrics string `json:"metrics"`
+	DataDir string `json:"data_dir"`
+	Version string `json:"version"`
+}
+
+// start runs an omnid in this process until the test ends, or stop is called.
+func start(t *testing.T, dir string) (line ready, stop func() error) {
+	t.Helper()
+	c, _, err := load(t, "", nil, "--data-dir", dir, "--listen", "127.0.0.1:0", "--dns-listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0",
+		"--sqlite-synchronous", "normal")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	out, in := io.Pipe()
+	done := make(chan error, 1)
+	go func() {
+		err := daemon.Run(ctx, daemon.Options{Config: c, Version: "test", Out: in, Err: io.Discard, Level: new(slog.LevelVar)})
+		_ = in.CloseWithError(io.ErrUnexpectedEOF)
+		done <- err
+	}()
+	stopped := false
+	stop = func() error {
+		if stopped {
+			return nil
+		}
+		stopped = true
+		cancel()
+		return <-done
+	}
+	t.Cleanup(func() { _ = stop() })
+	if err := json.NewDecoder(out).Decode(&line); err != nil {
+		t.Fatalf("no ready line: %v (%v)", err, stop())
+	}
+	return line, stop
+}
+
+func get(t *testing.T, url, token string) (int, string) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if token != "" {
+		request.Header.Set("Authorization", "Bearer "+token)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, string(body)
+}
+
+func TestOmnidServesStopsAndServesAgain(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	var tokens []string
+	for range 2 {
+		line, stop := start(t, dir)
+		if line.Msg != "ready" || line.DataDir != dir || line.Version != "test" {
+			t.Errorf("the ready line is %+v", line)
+		}
+		if status, body := get(t, "http://"+line.Listen+"/readyz?verbose", ""); status != http.StatusOK {
+			t.Errorf("readyz: %d %s", status, body)
+		}
+		if status, _ := get(t, "http://"+line.Listen+"/api/v1/regions", ""); status != http.StatusUnauthorized {
+			t.Errorf("without a key: %d", status)
+		}
+		token, err := os.ReadFile(filepath.Join(dir, "admin.token"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		tokens = append(tokens, string(token))
+		if status, body := get(t, "http://"+line.Listen+"/api/v1/services", strings.TrimSpace(string(token))); status != http.StatusOK || strings.Count(body, `"name"`) != 15 {
+			t.Errorf("services: %d %s", status, body)
+		}
+		if status, body := get(t, "http://"+line.Metrics+"/metrics", ""); status != http.StatusOK || !strings.Contains(body, "omnicloud_leader 1") {
+			t.Errorf("metrics: %d", status)
+		}
+		info, err := os.Stat(filepath.Join(dir, "admin.token"))
+		if err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("admin.token has the mode %v (%v)", info.Mode(), err)
+		}
+		if err := stop(); err != nil {
+			t.Errorf("it did not stop well: %v", err)
+		}
+	}
+	if tokens[0] != tokens[1] {
+		t.Error("the second start changed the first key")
+	}
+}
+
+func TestASecondOmnidOnTheSameDirectoryIsTold(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	start(t, dir)
+	c, _, err := load(t, "", nil, "--data-dir", dir, "--listen", "127.0.0.1:0", "--dns-listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = daemon.Run(t.Context(), daemon.Options{Config: c, Out: io.Discard, Err: io.Discard, Level: new(slog.LevelVar)})
+	if err == nil || !strings.Contains(err.Error(), "in use by another omnid") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestATakenPortIsTold(t *testing.T) {
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	c, _, err := load(t, "", nil, "--data-dir", filepath.Join(t.TempDir(), "data"), "--listen", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = daemon.Run(t.Context(), daemon.Options{Config: c, Out: io.Discard, Err: io.Discard, Level: new(slog.LevelVar)})
+	if err == nil || !strings.Contains(err.Error(), "listen: cannot listen on "+l.Addr().String()) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestTheConfigurationIsReloaded(t *testing.T) {
+	c, _, err := load(t, "", nil, "--data-dir", filepath.Join(t.TempDir(), "data"), "--listen", "127.0.0.1:0", "--dns-listen", "127.0.0.1:0",
+		"--metrics-listen", "127.0.0.1:0", "--sqlite-synchronous", "normal")
+	if err != nil {
+		t.Fatal(err)
+	}
+	level := new(slog.LevelVar)
+	hangup := make(chan os.Signal)
+	answers := make(chan func() (daemon.Config, error), 2)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	var out bytes.Buffer
+	go func() {
+		done <- daemon.Run(ctx, daemon.Options{
+			Config: c, Out: &out, Err: io.Discard, Level: level, Reload: hangup,
+			Reread: func() (daemon.Config, error) { return (<-answers)() },
+		})
+	}()
+	next := c
+	next.LogLevel = "debug"
+	answers <- func() (daemon.Config, error) { return daemon.Config{}, errors.New("not valid") }
+	answers <- func() (daemon.Config, error) { return next, nil }
+	for range 2 {
+		select {
+		case hangup <- os.Interrupt:
+		case err := <-done:
+			t.Fatal(err)
+		}
+	}
+	for deadline := time.Now().Add(10 * time.Second); level.Level() != slog.LevelDebug; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the level has not changed")
+		}
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestVerifyFindsWhatWasBroken(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	_, stop := start(t, dir)
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	c, _, err := load(t, "", nil, "--data-dir", dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := daemon.Verify(t.Context(), c)
+	if err != nil || !v.OK {
+		t.Fatalf("a fresh store: %+v, %v", v, err)
+	}
+	daemon.Tamper(t, c, "audit", `update audit_entries set record = x'7b7d' where idx = 0`)
+	v, err = daemon.Verify(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v.OK {
+		t.Error("it does not see that a record was changed")
+	}
+}
+
+func TestVerifyOfNothingIsTold(t *testing.T) {
+	c, _, err := load(t, "", nil, "--data-dir", t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := daemon.Verify(t.Context(), c); !omni.Is(err, omni.CodeNotFound) {
+		t.Errorf("got %v", err)
+	}
+}
