@@ -219,6 +219,7 @@ func (d *daemon) makeServices(ctx context.Context) (err error) {
 	if err := d.auth.EnsureAdmin(ctx, filepath.Join(d.config.KeyDir, "admin.token")); err != nil {
 		return err
 	}
+	d.life.loop("keys", d.auth.Run) // notes when keys were used
 	if d.audit, err = audit.New(audit.Options{DB: d.dbs.audit, DataDir: d.config.KeyDir}); err != nil {
 		return err
 	}
