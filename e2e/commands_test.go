@@ -25,7 +25,8 @@ import (
 func commands() map[string]func(ts *testscript.TestScript, neg bool, args []string) {
 	return map[string]func(ts *testscript.TestScript, neg bool, args []string){
 		"start": cmdStart,
-		"stop":  cmdStop,
+		"halt":  cmdHalt,
+		"died":  cmdDied,
 		"until": cmdUntil,
 		"dig":   cmdDig,
 		"field": cmdField,
@@ -114,10 +115,10 @@ func cmdStart(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// cmdStop: stop NAME [-kill|-stop|-cont] ends an omnid in good order, or with SIGKILL; or only sends it SIGSTOP or SIGCONT.
-func cmdStop(ts *testscript.TestScript, neg bool, args []string) {
+// cmdHalt: halt NAME [-kill|-stop|-cont] ends an omnid in good order, or with SIGKILL; or only sends it SIGSTOP or SIGCONT.
+func cmdHalt(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
-		ts.Fatalf("usage: stop NAME [-kill|-stop|-cont]")
+		ts.Fatalf("usage: halt NAME [-kill|-stop|-cont]")
 	}
 	all := ts.Value(daemonsKey{}).(*daemons)
 	all.mu.Lock()
@@ -145,6 +146,30 @@ func cmdStop(ts *testscript.TestScript, neg bool, args []string) {
 	all.mu.Lock()
 	delete(all.running, args[0])
 	all.mu.Unlock()
+}
+
+// cmdDied: died NAME waits until an omnid has ended by itself; with an exit code of 0, that is a failure.
+func cmdDied(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: died NAME")
+	}
+	all := ts.Value(daemonsKey{}).(*daemons)
+	all.mu.Lock()
+	d := all.running[args[0]]
+	delete(all.running, args[0])
+	all.mu.Unlock()
+	if d == nil {
+		ts.Fatalf("no omnid is called %s", args[0])
+	}
+	select {
+	case <-d.done:
+	case <-time.After(30 * time.Second):
+		_ = d.cmd.Process.Kill() // the script fails anyway
+		ts.Fatalf("omnid is alive after 30 s")
+	}
+	if d.cmd.ProcessState.Success() {
+		ts.Fatalf("omnid ended in good order")
+	}
 }
 
 func (d *daemons) stopAll() {
