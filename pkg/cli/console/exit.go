@@ -78,8 +78,7 @@ func (c *Console) Complain(err error) {
 		return
 	}
 	c.Say("omnictl: %s", err)
-	var known *omni.Error
-	if errors.As(err, &known) {
+	if known, ok := errors.AsType[*omni.Error](err); ok {
 		for _, f := range known.Fields {
 			c.Say("  %s", field(f))
 		}
@@ -94,9 +93,12 @@ func (c *Console) Complain(err error) {
 }
 
 func field(f omni.FieldError) string {
-	where := f.Path
-	if f.Line > 0 {
-		where = fmt.Sprintf("%s:%d:%d: %s", f.File, f.Line, f.Column, f.Path)
+	text := f.Message
+	if f.Path != "" {
+		text = f.Path + ": " + text
 	}
-	return where + ": " + f.Message
+	if f.Line > 0 {
+		text = fmt.Sprintf("%s:%d:%d: %s", f.File, f.Line, f.Column, text)
+	}
+	return text
 }

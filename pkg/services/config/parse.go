@@ -184,7 +184,7 @@ func (p *parser) object(d *decoder, n *yaml.Node) (Object, bool) {
 		o.Spec = kind.New()
 		p.spec(d, n, spec, o.Spec)
 	} else if h.Kind != "" || sound {
-		hint := strings.Join(p.registry.names(), ", ")
+		hint := "there are " + strings.Join(p.registry.names(), ", ")
 		if near := nearest(h.Kind, p.registry.names()); near != "" {
 			hint = "did you mean " + near + "?"
 		}
