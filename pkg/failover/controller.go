@@ -241,23 +241,11 @@ func (c *controller) dues(ctx context.Context, v view) ([]due, error) {
 	var list []due
 	active := map[string]map[string]bool{} // by region, the tenants that are active there
 	for _, p := range v.policies {
-		trigger := p.Spec.Trigger.WithDefaults()
-		for _, r := range v.regions {
-			verdict := c.judged(v, r, trigger)
-			if verdict.Health != Down {
-				continue
-			}
-			if active[r.Name] == nil {
-				tenants, err := c.activeIn(ctx, r.Name)
-				if err != nil {
-					return nil, err
-				}
-				active[r.Name] = tenants
-			}
-			if active[r.Name][p.Tenant] {
-				list = append(list, due{policy: p, kind: KindFailover, from: r.Name, evidence: verdict})
-			}
+		leaving, err := c.failoverDue(ctx, v, p, active)
+		if err != nil {
+			return nil, err
 		}
+		list = append(list, leaving...)
 		if c.ticks%failbackEvery == 0 {
 			d, err := c.failbackDue(ctx, v, p)
 			if err != nil {
@@ -269,6 +257,30 @@ func (c *controller) dues(ctx context.Context, v view) ([]due, error) {
 	for k, verdict := range c.health { // regions and triggers that are no more
 		if !verdict.At.Equal(v.now) {
 			delete(c.health, k)
+		}
+	}
+	return list, nil
+}
+
+// failoverDue lists the regions that are down by the policy and have something of the tenant active. active is filled with what
+// must be read for that.
+func (c *controller) failoverDue(ctx context.Context, v view, p Policy, active map[string]map[string]bool) ([]due, error) {
+	var list []due
+	trigger := p.Spec.Trigger.WithDefaults()
+	for _, r := range v.regions {
+		verdict := c.judged(v, r, trigger)
+		if verdict.Health != Down {
+			continue
+		}
+		if active[r.Name] == nil {
+			tenants, err := c.activeIn(ctx, r.Name)
+			if err != nil {
+				return nil, err
+			}
+			active[r.Name] = tenants
+		}
+		if active[r.Name][p.Tenant] {
+			list = append(list, due{policy: p, kind: KindFailover, from: r.Name, evidence: verdict})
 		}
 	}
 	return list, nil

@@ -28,7 +28,7 @@ func (s *Service) fence(ctx context.Context, c workflow.Call) (workflow.Outcome,
 	leased := in.Mode == Forced && p.Lease > 0
 	if leased && c.Repeat {
 		if at, found, err := s.contact(ctx, c); err != nil || found {
-			return s.waitOut(ctx, c, p.Lease.Std(), at, err)
+			return s.waitOut(ctx, p.Lease.Std(), at, err)
 		}
 	}
 	order, err := s.instruct(ctx, c, in.From, "", provider.Fence)
@@ -45,7 +45,7 @@ func (s *Service) fence(ctx context.Context, c workflow.Call) (workflow.Outcome,
 		return out, err
 	}
 	at, err := s.recordContact(ctx, c)
-	return s.waitOut(ctx, c, p.Lease.Std(), at, err)
+	return s.waitOut(ctx, p.Lease.Std(), at, err)
 }
 
 // contact gives when the placement was last spoken to, if an earlier attempt has recorded it.
@@ -83,7 +83,7 @@ func (s *Service) recordContact(ctx context.Context, c workflow.Call) (at time.T
 }
 
 // waitOut waits until the lease has ended since at.
-func (s *Service) waitOut(ctx context.Context, c workflow.Call, lease time.Duration, at time.Time, err error) (workflow.Outcome, error) {
+func (s *Service) waitOut(ctx context.Context, lease time.Duration, at time.Time, err error) (workflow.Outcome, error) {
 	if err != nil {
 		return workflow.Outcome{}, err
 	}

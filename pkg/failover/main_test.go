@@ -3,6 +3,7 @@ package failover_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"testing"
@@ -21,18 +22,18 @@ import (
 
 func TestMain(m *testing.M) { databasetest.Main(m) }
 
-func must(t testing.TB, err error) {
-	t.Helper()
+func must(tb testing.TB, err error) {
+	tb.Helper()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
 // wants fails the test unless err has the code and says each text.
-func wants(t testing.TB, err error, code omni.Code, texts ...string) {
-	t.Helper()
+func wants(tb testing.TB, err error, code omni.Code, texts ...string) {
+	tb.Helper()
 	if omni.CodeOf(err) != code {
-		t.Fatalf("got code %q (%v), want %q", omni.CodeOf(err), err, code)
+		tb.Fatalf("got code %q (%v), want %q", omni.CodeOf(err), err, code)
 	}
 	all := err.Error()
 	if e, ok := err.(*omni.Error); ok { //nolint:errorlint // the outermost is meant
@@ -42,7 +43,7 @@ func wants(t testing.TB, err error, code omni.Code, texts ...string) {
 	}
 	for _, text := range texts {
 		if !strings.Contains(all, text) {
-			t.Errorf("the error does not say %q: %s", text, all)
+			tb.Errorf("the error does not say %q: %s", text, all)
 		}
 	}
 }
@@ -141,10 +142,10 @@ type registry struct{ driver provider.Driver }
 
 func (r registry) Driver(string) (provider.Driver, error) { return r.driver, nil }
 
-func newWorld(t testing.TB, db *database.DB, change ...func(*failover.Options)) *world {
-	t.Helper()
-	w := &world{t: t, db: db, sky: &skies{dark: map[string]bool{}}, sim: sim.New(sim.Options{Seed: 1})}
-	w.ctx = omni.WithRequest(t.Context(), omni.Request{Identity: omni.Identity{Actor: "key:ops", Permissions: []string{"*"}}, ID: "req1"})
+func newWorld(tb testing.TB, db *database.DB, change ...func(*failover.Options)) *world {
+	tb.Helper()
+	w := &world{t: tb, db: db, sky: &skies{dark: map[string]bool{}}, sim: sim.New(sim.Options{Seed: 1})}
+	w.ctx = omni.WithRequest(tb.Context(), omni.Request{Identity: omni.Identity{Actor: "key:ops", Permissions: []string{"*"}}, ID: "req1"})
 	w.store = infra.NewStore(infra.Options{})
 	w.dns = &names{store: w.store}
 	opts := failover.Options{
@@ -185,9 +186,7 @@ func (w *world) write(fn func(ctx context.Context, tx *database.Tx) error) {
 // placement is a resource's part in a region, for the sim driver.
 func placement(region string, role infra.Role, config map[string]any) infra.PlacementSpec {
 	c := map[string]any{"role": string(role)}
-	for k, v := range config {
-		c[k] = v
-	}
+	maps.Copy(c, config)
 	address := map[string]string{"east": "10.1.0.1", "west": "10.2.0.1", "north": "10.3.0.1"}[region]
 	return infra.PlacementSpec{Region: region, Role: role, Driver: "sim", Address: address, Config: c}
 }
@@ -293,17 +292,17 @@ func (w *world) roles(name string) string {
 }
 
 // eventually polls until cond holds.
-func eventually(t testing.TB, what string, cond func() bool) {
-	t.Helper()
+func eventually(tb testing.TB, what string, cond func() bool) {
+	tb.Helper()
 	for end := time.Now().Add(15 * time.Second); !cond(); {
 		if time.Now().After(end) {
-			t.Fatalf("never: %s", what)
+			tb.Fatalf("never: %s", what)
 		}
 		timer := time.NewTimer(5 * time.Millisecond)
 		select {
 		case <-timer.C:
-		case <-t.Context().Done():
-			t.Fatal(t.Context().Err())
+		case <-tb.Context().Done():
+			tb.Fatal(tb.Context().Err())
 		}
 	}
 }

@@ -68,7 +68,10 @@ func (p *planner) leaveBehind(list []mover, stay []string) []mover {
 	for _, m := range list {
 		if m.rejoins && p.r.Mode == Forced {
 			fenced = append(fenced, m.Name)
-			continue
+			if !p.r.acceptsLoss() {
+				continue
+			}
+			m.rejoins = false // there is nobody to catch up from
 		}
 		kept = append(kept, m)
 	}
@@ -79,11 +82,14 @@ func (p *planner) leaveBehind(list []mover, stay []string) []mover {
 	case len(stay) > 0:
 		p.warn("left behind, without a placement in %s: %s", p.r.To, named(stay))
 	}
-	if len(fenced) > 0 {
-		p.warn("left behind, fenced or stopped in %s, so that their data may be old: %s", p.r.To, named(fenced))
+	switch {
+	case len(fenced) > 0 && p.r.acceptsLoss():
+		p.warn("fenced or stopped in %s until now, so that what was written since is lost: %s", p.r.To, named(fenced))
+	case len(fenced) > 0:
+		p.warn("left behind, fenced or stopped in %s, so that their data may be old, and no reason is given to accept that: %s", p.r.To, named(fenced))
 	}
 	if len(kept) == 0 && (p.r.Mode == Forced || len(stay) == 0) {
-		p.refuse(omni.CodeRefused, "choose another target", "nothing of %s can move to %s", p.r.Tenant, p.r.To)
+		p.refuse(omni.CodeRefused, "choose another target; a reason forces fenced placements too", "nothing of %s can move to %s", p.r.Tenant, p.r.To)
 	}
 	return kept
 }

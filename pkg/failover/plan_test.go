@@ -35,10 +35,10 @@ func snapshot(resources ...infra.Resource) failover.World {
 
 func away() failover.Request { return failover.Request{Tenant: "acme", From: "east", To: "west"} }
 
-func plan(t testing.TB, w failover.World, r failover.Request) failover.Plan {
-	t.Helper()
+func plan(tb testing.TB, w failover.World, r failover.Request) failover.Plan {
+	tb.Helper()
 	p, err := failover.MakePlan(w, r)
-	must(t, err)
+	must(tb, err)
 	return p
 }
 
@@ -96,6 +96,10 @@ func TestPlan(t *testing.T) {
 			}
 		}
 		r := away()
+		r.Reason = "both regions are gone, one is back"
+		if p := plan(t, w, r); fmt.Sprint(p.Levels) != "[[db] [fenced]]" {
+			t.Errorf("with a reason it moves %v", p.Levels)
+		}
 		r.Mode = failover.Planned
 		if p := plan(t, w, r); len(p.RefusedBy) < 2 {
 			t.Errorf("refused by %+v", p.RefusedBy)

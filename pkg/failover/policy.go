@@ -26,7 +26,7 @@ type PolicySpec struct {
 	MaxLag        omni.Duration `json:"maxLag,omitempty" yaml:"maxLag,omitempty" doc:"a standby further behind is not promoted unless forced; default 5s"`
 	OnStepFailure OnFailure     `json:"onStepFailure,omitempty" yaml:"onStepFailure,omitempty" doc:"pause (default), rollback or continue"`
 	Approval      Approval      `json:"approval,omitempty" yaml:"approval,omitempty" doc:"automatic (default) or manual"`
-	Failback      Failback      `json:"failback,omitempty" yaml:"failback,omitempty" doc:"how it returns to primary"`
+	Failback      Failback      `json:"failback,omitzero" yaml:"failback,omitempty" doc:"how it returns to primary"`
 }
 
 // Trigger is when a region counts as down: in at least Zones of its zones more than half of the probes failed at least

@@ -101,7 +101,8 @@ func TestForcedRunAndRejoin(t *testing.T) {
 	w.shop(nil)
 	w.policy(nil)
 	w.lead()
-	w.s.SetFrozen(w.ctx, true, "a test") //nolint:errcheck // seen below
+	_, err := w.s.SetFrozen(w.ctx, true, "people may move it all the same")
+	must(t, err)
 	w.sky.set("east", true)
 	plan, err := w.s.PlanFor(w.ctx, failover.Request{Tenant: "acme", From: "east", To: "west"})
 	must(t, err)

@@ -103,8 +103,7 @@ func (c *controller) start(ctx context.Context, v view, d due, target string) er
 			return err
 		})
 	}
-	switch omni.CodeOf(err) {
-	case omni.CodeRefused, omni.CodeInvalid, omni.CodeNotFound:
+	if omni.Is(err, omni.CodeRefused) || omni.Is(err, omni.CodeInvalid) || omni.Is(err, omni.CodeNotFound) {
 		blocked := Blocked{
 			Tenant: r.Tenant, Kind: r.Kind, From: r.From, Cause: BlockedRefused, Reason: err.Error(), Since: v.now,
 		}

@@ -80,8 +80,12 @@ func (s *Store) ApplyRegion(ctx context.Context, tx *database.Tx, meta omni.Meta
 	if err != nil {
 		return "", err
 	}
-	same, err := sameText(old.Labels, labels, old.Spec, text)
-	if err != nil || same {
+	sameLabels, err := stored(old.Labels, labels)
+	if err != nil {
+		return "", err
+	}
+	sameSpec, err := stored(old.Spec, text)
+	if err != nil || (sameLabels && sameSpec) {
 		return omni.Unchanged, err
 	}
 	if _, err := tx.Exec(ctx, updateRegion, meta.Name, labels, text, database.Time(tx.Now())); err != nil {
@@ -90,15 +94,10 @@ func (s *Store) ApplyRegion(ctx context.Context, tx *database.Tx, meta omni.Meta
 	return omni.Updated, s.regionChanged(ctx, tx, old, meta.Name, string(omni.Updated), "")
 }
 
-// sameText says whether what is stored would be stored again: pairs of a value and the text of its successor.
-func sameText(pairs ...any) (bool, error) {
-	for i := 0; i < len(pairs); i += 2 {
-		text, err := encode(pairs[i])
-		if err != nil || text != pairs[i+1] {
-			return false, err
-		}
-	}
-	return true, nil
+// stored says whether a value, as it was read, would be written as this text.
+func stored(v any, text string) (bool, error) {
+	was, err := encode(v)
+	return was == text, err
 }
 
 // regionChanged reports a change; old has no name when the region is new.

@@ -180,7 +180,7 @@ func (s *Store) updateResource(ctx context.Context, tx *database.Tx, old, wanted
 	if err != nil {
 		return "", err
 	}
-	sameLabels, err := sameText(old.Labels, labels)
+	sameLabels, err := stored(old.Labels, labels)
 	if err != nil {
 		return "", err
 	}
@@ -223,7 +223,7 @@ func diffPlacements(old, wanted Resource) (placementChanges, error) {
 		if err != nil {
 			return c, err
 		}
-		same, err := sameText(was.Config, config)
+		same, err := stored(was.Config, config)
 		if err != nil {
 			return c, err
 		}
@@ -283,11 +283,11 @@ func (s *Store) resourceChanged(ctx context.Context, tx *database.Tx, old *Resou
 		before, c.Version = *old, old.Version+1
 	}
 	if what != "deleted" {
-		stored, err := s.Resource(ctx, tx, now.Tenant, now.Name)
+		read, err := s.Resource(ctx, tx, now.Tenant, now.Name)
 		if err != nil {
 			return err
 		}
-		after = stored
+		after = read
 	}
 	return change(ctx, tx, "resource", c, before, after, "")
 }
