@@ -47,21 +47,26 @@ func run(args []string, out, errs io.Writer) int {
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintf(errs, "omnid: %s\n", strings.TrimSpace(err.Error()))
-	var known *omni.Error
-	if errors.As(err, &known) {
-		for _, f := range known.Fields {
-			fmt.Fprintf(errs, "  %s: %s\n", f.Path, f.Message)
-		}
-		if known.Hint != "" {
-			fmt.Fprintf(errs, "  → %s\n", known.Hint)
-		}
-	}
-	var usage usageError
-	if errors.As(err, &usage) {
+	_, _ = io.WriteString(errs, complaint(err)) // nowhere left to complain to
+	if _, usage := errors.AsType[usageError](err); usage {
 		return exitUsage
 	}
 	return exitFailed
+}
+
+// complaint says what is wrong, where, and what to do.
+func complaint(err error) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "omnid: %s\n", strings.TrimSpace(err.Error()))
+	if known, ok := errors.AsType[*omni.Error](err); ok {
+		for _, f := range known.Fields {
+			fmt.Fprintf(&b, "  %s: %s\n", f.Path, f.Message)
+		}
+		if known.Hint != "" {
+			fmt.Fprintf(&b, "  → %s\n", known.Hint)
+		}
+	}
+	return b.String()
 }
 
 // usageError is an error in how the command was typed.
@@ -106,16 +111,23 @@ func command(out, errs io.Writer) *cobra.Command {
 	return root
 }
 
+// printAll writes a line for each item.
+func printAll[T fmt.Stringer](out io.Writer, items []T) error {
+	for _, item := range items {
+		if _, err := fmt.Fprintln(out, item); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func configCommand(out io.Writer) *cobra.Command {
 	cmd := &cobra.Command{Use: "config", Short: "Look at the configuration"}
 	cmd.AddCommand(&cobra.Command{
 		Use: "print", Short: "Print each setting with where its value comes from", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, origins, err := daemon.Load(cmd.Flags(), os.Environ())
-			for _, o := range origins {
-				fmt.Fprintln(out, o)
-			}
-			return err
+			return errors.Join(err, printAll(out, origins))
 		},
 	})
 	return cmd
@@ -135,10 +147,7 @@ func migrateCommand(out io.Writer) *cobra.Command {
 					return err
 				}
 				list, err := daemon.Migrate(cmd.Context(), config, verb.statusOnly)
-				for _, m := range list {
-					fmt.Fprintln(out, m)
-				}
-				return err
+				return errors.Join(err, printAll(out, list))
 			},
 		})
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -77,9 +78,7 @@ func (c *Client) do(ctx context.Context, in call, out any) error {
 		}
 	}
 	headers := map[string]string{}
-	for name, value := range in.headers {
-		headers[name] = value
-	}
+	maps.Copy(headers, in.headers)
 	if in.method == http.MethodPost {
 		headers["Idempotency-Key"] = rand.Text() // the same on each try, so that a repeat has no second effect
 	}
@@ -157,8 +156,7 @@ func (c *Client) unreachable(ctx context.Context, err error) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	}
-	var inner *url.Error
-	if errors.As(err, &inner) {
+	if inner, ok := errors.AsType[*url.Error](err); ok {
 		err = inner.Err
 	}
 	return omni.Errorf(omni.CodeUnavailable, "cannot reach omnid at %s: %w", c.base, err).

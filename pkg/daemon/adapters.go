@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/omnicloud/omnicloud/pkg/omni"
 	"github.com/omnicloud/omnicloud/pkg/platform/database"
 	"github.com/omnicloud/omnicloud/pkg/platform/telemetry"
+	"github.com/omnicloud/omnicloud/pkg/services/config"
 )
 
 // activeAddress is where a resource serves, for DNS.
@@ -59,27 +61,22 @@ type ownership struct {
 	daemon *daemon
 }
 
+// tenanted lists the kinds whose objects belong to tenants, in the order in which they are made.
+func (o *ownership) tenanted() []config.Kind {
+	return slices.DeleteFunc(o.daemon.kinds(), func(k config.Kind) bool { return !k.Tenanted })
+}
+
 // Owned implements tenants' interface of the same form.
 func (o *ownership) Owned(ctx context.Context, tenant string) (count int, kinds []string, err error) {
 	err = o.db.Read(ctx, database.Tenant(tenant), func(ctx context.Context, tx *database.Tx) error {
 		count, kinds = 0, nil
-		for _, kind := range o.daemon.kinds() {
-			if !kind.Tenanted {
-				continue
+		for _, kind := range o.tenanted() {
+			n, err := countObjects(ctx, tx, kind, tenant)
+			if err != nil {
+				return err
 			}
-			page := omni.PageRequest{Limit: omni.MaxPage}
-			for {
-				list, err := kind.List(ctx, tx, tenant, page)
-				if err != nil {
-					return err
-				}
-				if len(list.Items) > 0 && page.After == "" {
-					kinds = append(kinds, kind.Plural)
-				}
-				count += len(list.Items)
-				if page.After = list.Next; list.Next == "" {
-					break
-				}
+			if count += n; n > 0 {
+				kinds = append(kinds, kind.Plural)
 			}
 		}
 		return nil
@@ -87,39 +84,55 @@ func (o *ownership) Owned(ctx context.Context, tenant string) (count int, kinds 
 	return count, kinds, err
 }
 
+func countObjects(ctx context.Context, tx *database.Tx, kind config.Kind, tenant string) (n int, err error) {
+	page := omni.PageRequest{Limit: omni.MaxPage}
+	for {
+		list, err := kind.List(ctx, tx, tenant, page)
+		if err != nil {
+			return 0, err
+		}
+		n += len(list.Items)
+		if page.After = list.Next; list.Next == "" {
+			return n, nil
+		}
+	}
+}
+
 // RemoveAll implements tenants' interface of the same form. Each kind goes in a transaction of its own: called again it goes on.
 func (o *ownership) RemoveAll(ctx context.Context, tenant string) error {
-	kinds := o.daemon.kinds()
-	for i := len(kinds) - 1; i >= 0; i-- {
-		kind := kinds[i]
-		if !kind.Tenanted {
-			continue
-		}
+	for _, kind := range slices.Backward(o.tenanted()) {
 		err := o.db.Write(ctx, database.Tenant(tenant), func(ctx context.Context, tx *database.Tx) error {
-			for {
-				list, err := kind.List(ctx, tx, tenant, omni.PageRequest{Limit: omni.MaxPage})
-				if err != nil || len(list.Items) == 0 {
-					return err
-				}
-				progress := false
-				for _, object := range list.Items {
-					meta, _ := kind.Manifest(object)
-					err := kind.Delete(ctx, tx, tenant, meta.Name)
-					if err != nil && !omni.Is(err, omni.CodeReferenced) { // another object still needs it: its turn comes after that one's
-						return err
-					}
-					progress = progress || err == nil
-				}
-				if !progress {
-					return omni.Errorf(omni.CodeReferenced, "the %s of tenant %s need one another and cannot be removed", kind.Plural, tenant)
-				}
-			}
+			return removeObjects(ctx, tx, kind, tenant)
 		})
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// removeObjects removes a kind's objects in rounds: one that another still needs has its turn after that one is gone.
+func removeObjects(ctx context.Context, tx *database.Tx, kind config.Kind, tenant string) error {
+	for {
+		list, err := kind.List(ctx, tx, tenant, omni.PageRequest{Limit: omni.MaxPage})
+		if err != nil || len(list.Items) == 0 {
+			return err
+		}
+		removed := 0
+		for _, object := range list.Items {
+			meta, _ := kind.Manifest(object)
+			err := kind.Delete(ctx, tx, tenant, meta.Name)
+			if err != nil && !omni.Is(err, omni.CodeReferenced) {
+				return err
+			}
+			if err == nil {
+				removed++
+			}
+		}
+		if removed == 0 {
+			return omni.Errorf(omni.CodeReferenced, "the %s of tenant %s need one another and cannot be removed", kind.Plural, tenant)
+		}
+	}
 }
 
 // hostOf is the part of HOST or HOST:PORT that DNS answers.

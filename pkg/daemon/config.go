@@ -163,29 +163,13 @@ func Load(fs *pflag.FlagSet, environ []string) (Config, []Origin, error) {
 			env[name] = value
 		}
 	}
+	l := loader{v: v, flags: fs, env: env, file: file, fromFile: fromFile}
 	var config Config
 	var origins []Origin
 	for _, s := range settings() {
-		v.SetDefault(s.key, s.value)
-		origin := "default"
-		if fromFile[s.key] {
-			origin = "file " + file
-		}
-		if value, ok := env[variable(s.key)]; ok {
-			if err := checkType(s, value); err != nil {
-				return Config{}, nil, err
-			}
-			v.Set(s.key, value)
-			origin = "environment " + variable(s.key)
-			delete(env, variable(s.key))
-		}
-		if flag := fs.Lookup(flagName(s.key)); flag != nil && flag.Changed {
-			value := any(flag.Value.String())
-			if slice, ok := flag.Value.(pflag.SliceValue); ok {
-				value = slice.GetSlice()
-			}
-			v.Set(s.key, value)
-			origin = "flag --" + flagName(s.key)
+		origin, err := l.read(s)
+		if err != nil {
+			return Config{}, nil, err
 		}
 		s.bind(&config, v, s.key)
 		origins = append(origins, Origin{Key: s.key, Value: shown(s, v), Origin: origin})
@@ -200,6 +184,41 @@ func Load(fs *pflag.FlagSet, environ []string) (Config, []Origin, error) {
 		config.KeyDir = config.DataDir
 	}
 	return config, origins, config.check()
+}
+
+// loader reads settings one by one; what is left in env at the end names no setting.
+type loader struct {
+	v        *viper.Viper
+	flags    *pflag.FlagSet
+	env      map[string]string
+	file     string
+	fromFile map[string]bool
+}
+
+// read sets one setting in viper and says where its value comes from.
+func (l loader) read(s setting) (origin string, err error) {
+	l.v.SetDefault(s.key, s.value)
+	origin = "default"
+	if l.fromFile[s.key] {
+		origin = "file " + l.file
+	}
+	if value, ok := l.env[variable(s.key)]; ok {
+		if err := checkType(s, value); err != nil {
+			return "", err
+		}
+		l.v.Set(s.key, value)
+		origin = "environment " + variable(s.key)
+		delete(l.env, variable(s.key))
+	}
+	if flag := l.flags.Lookup(flagName(s.key)); flag != nil && flag.Changed {
+		value := any(flag.Value.String())
+		if slice, ok := flag.Value.(pflag.SliceValue); ok {
+			value = slice.GetSlice()
+		}
+		l.v.Set(s.key, value)
+		origin = "flag --" + flagName(s.key)
+	}
+	return origin, nil
 }
 
 func readFile(v *viper.Viper, fs *pflag.FlagSet, environ []string) (string, error) {

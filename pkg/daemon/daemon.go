@@ -90,7 +90,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	defer func() {
 		begun := time.Now()
 		err = errors.Join(err, d.life.stop())
-		log.Info("stopped", slog.Duration("took", time.Since(begun)))
+		log.InfoContext(context.WithoutCancel(ctx), "stopped", slog.Duration("took", time.Since(begun)))
 	}()
 	for _, part := range []func(context.Context) error{
 		d.openData, d.openTelemetry, d.openListeners, d.openDatabases, d.openElection,
@@ -106,7 +106,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	for {
 		select {
 		case <-ctx.Done():
-			log.Info("stopping")
+			log.InfoContext(ctx, "stopping")
 			return nil
 		case err := <-d.life.failed:
 			return err
@@ -273,7 +273,7 @@ func (d *daemon) startLeading(context.Context) error {
 	leader := telemetry.NewLeadership(d.registry)
 	d.life.loop("election", func(ctx context.Context) error {
 		return d.elector.Run(ctx, func(ctx context.Context, epoch int64) error {
-			d.log.Info("leading", slog.Int64("epoch", epoch))
+			d.log.InfoContext(ctx, "leading", slog.Int64("epoch", epoch))
 			leader.Began(epoch)
 			defer leader.Ended()
 			return d.lead(ctx, epoch)
@@ -352,6 +352,6 @@ func (d *daemon) sayReady(ctx context.Context) error {
 	if _, err := fmt.Fprintf(d.opts.Out, "%s\n", line); err != nil {
 		return fmt.Errorf("say that omnid is ready: %w", err)
 	}
-	d.log.Info("ready", slog.Duration("took", time.Since(d.started)))
+	d.log.InfoContext(ctx, "ready", slog.Duration("took", time.Since(d.started)))
 	return notifySystemd("READY=1")
 }

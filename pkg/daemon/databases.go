@@ -73,6 +73,15 @@ type MigrationStatus struct {
 	migrate.Migration
 }
 
+// String is for people.
+func (m MigrationStatus) String() string {
+	state := "pending"
+	if !m.AppliedAt.IsZero() {
+		state = "applied " + m.AppliedAt.UTC().Format(time.RFC3339)
+	}
+	return fmt.Sprintf("%-8s %5d  %-32s %s", m.Database, m.Version, m.File, state)
+}
+
 // Migrate opens the four databases and, unless only their state is asked for, brings them up to date. It gives all migrations with
 // their state.
 func Migrate(ctx context.Context, c Config, statusOnly bool) (list []MigrationStatus, err error) {

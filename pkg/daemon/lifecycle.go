@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 )
@@ -66,8 +67,7 @@ func (l *lifecycle) loop(name string, fn func(context.Context) error) {
 // stop stops everything, last started first. It may be called twice.
 func (l *lifecycle) stop() error {
 	var errs []error
-	for i := len(l.stops) - 1; i >= 0; i-- {
-		s := l.stops[i]
+	for _, s := range slices.Backward(l.stops) {
 		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 		done := make(chan error, 1)
 		go func() { done <- s.fn(ctx) }()

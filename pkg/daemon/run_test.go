@@ -20,8 +20,7 @@ import (
 )
 
 func hintOf(err error) string {
-	var e *omni.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*omni.Error](err); ok {
 		return e.Hint
 	}
 	return ""

@@ -42,7 +42,7 @@ type Console struct {
 // defaultServer and defaultToken are where an omnid that was started without flags in this directory is.
 const (
 	defaultServer = "http://127.0.0.1:8000"
-	defaultToken  = "omni-data/admin.token"
+	defaultToken  = "omni-data/admin.token" //nolint:gosec // the name of a file
 )
 
 // Flags declares the global flags.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -151,9 +152,7 @@ func TestWhereTheServerIsSought(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			environ := map[string]string{"XDG_CONFIG_HOME": home}
-			for k, v := range tc.environ {
-				environ[k] = v
-			}
+			maps.Copy(environ, tc.environ)
 			c, _, errs := fake(environ)
 			c.Verbose = true
 			if tc.set != nil {

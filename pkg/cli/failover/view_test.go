@@ -11,16 +11,14 @@ import (
 	"github.com/omnicloud/omnicloud/pkg/failover"
 )
 
-func ms(n int64) *int64 { return &n }
-
 func sample() failover.Run {
 	began := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	step := began.Add(100 * time.Millisecond)
 	return failover.Run{
 		ID: "run_1", Tenant: "acme", Kind: failover.KindFailover, From: "us-east-1", To: "eu-west-1", Status: failover.Running, InitiatedAt: began,
 		Steps: []failover.Step{
-			{ID: "1.guard", Action: failover.ActionGuard, Level: 1, Status: failover.StepSucceeded, DurationMS: ms(12)},
-			{ID: "1.db.fence", Resource: "db", Action: failover.ActionFence, Level: 1, Status: failover.StepFailed, Attempts: 3, Error: "no route", DurationMS: ms(1500)},
+			{ID: "1.guard", Action: failover.ActionGuard, Level: 1, Status: failover.StepSucceeded, DurationMS: new(int64(12))},
+			{ID: "1.db.fence", Resource: "db", Action: failover.ActionFence, Level: 1, Status: failover.StepFailed, Attempts: 3, Error: "no route", DurationMS: new(int64(1500))},
 			{ID: "1.db.promote", Resource: "db", Action: failover.ActionPromote, Level: 1, Status: failover.StepRunning, StartedAt: &step},
 			{ID: "2.app.fence", Resource: "app", Action: failover.ActionFence, Level: 2, Status: failover.StepSkipped},
 			{ID: "3.dns", Action: failover.ActionDNS, Level: 3, Status: failover.StepPending},
@@ -76,7 +74,7 @@ func TestPlainOutputSaysEachChangeOnce(t *testing.T) {
 	if got := changes(seen, run); len(got) != 0 {
 		t.Errorf("a second look says %q again", got)
 	}
-	run.Steps[2].Status, run.Steps[2].DurationMS = failover.StepSucceeded, ms(2000)
+	run.Steps[2].Status, run.Steps[2].DurationMS = failover.StepSucceeded, new(int64(2000))
 	if got := changes(seen, run); !slices.Equal(got, []string{"level 1  db               promote  succeeded in 2.0s"}) {
 		t.Errorf("got %q", got)
 	}
