@@ -3,10 +3,10 @@
 // A replica holds a lease in etcd (a session) and campaigns with it. The winner takes the next epoch from the database
 // (package epoch) and works under it until its leadership ends:
 //
-//	            Open ──► campaigning ──won──► taking the epoch ──► leading
-//	                         ▲                       │                │
-//	                         │     failed            │                │ lease lost, local deadline passed,
-//	                         └───────────────────────┴────────────────┘ lead returned, or ctx ended
+//	Open ──► campaigning ──won──► taking the epoch ──► leading
+//	             ▲                       │                │
+//	             │     failed            │                │ lease lost, local deadline passed,
+//	             └───────────────────────┴────────────────┘ lead returned, or ctx ended
 //
 // Three things keep two leaders apart, each enough where the one before it fails:
 //

@@ -185,11 +185,11 @@ func TestEmbedded(t *testing.T) {
 func TestOptions(t *testing.T) {
 	db := databasetest.Open(t, database.Infra)
 	for name, opts := range map[string]election.Options{
-		"no clock":      {Name: "a", DB: db, DataDir: "x"},
-		"no name":       {Now: time.Now, DB: db, DataDir: "x"},
-		"no database":   {Now: time.Now, Name: "a", DataDir: "x"},
-		"no directory":  {Now: time.Now, Name: "a", DB: db},
-		"short lease":   {Now: time.Now, Name: "a", DB: db, DataDir: "x", TTL: time.Second},
+		"no clock":     {Name: "a", DB: db, DataDir: "x"},
+		"no name":      {Now: time.Now, DB: db, DataDir: "x"},
+		"no database":  {Now: time.Now, Name: "a", DataDir: "x"},
+		"no directory": {Now: time.Now, Name: "a", DB: db},
+		"short lease":  {Now: time.Now, Name: "a", DB: db, DataDir: "x", TTL: time.Second},
 	} {
 		if _, err := election.Open(t.Context(), opts); err == nil {
 			t.Errorf("%s was accepted", name)

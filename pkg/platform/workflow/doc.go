@@ -6,16 +6,16 @@
 //
 // A run:
 //
-//	                 Create ──► awaiting_approval ──Approve──┐
-//	                    │              │ Abort               │
-//	                    └──────────────┼───────► running ◄───┘
-//	     all steps ended well ─────────┼────────►  │  ▲
-//	     ▼                             ▼   Pause,  │  │ Resume
-//	 succeeded                      aborted failed ▼  │
-//	                                   ▲  step    paused
-//	                                   │ Abort     │
-//	     failed ◄── continue, and some step failed │
-//	     rolled_back ◄── every step undone ◄── running (phase rolling_back) ◄── rollback, and a step failed
+//	                Create ──► awaiting_approval ──Approve──┐
+//	                   │              │ Abort               │
+//	                   └──────────────┼───────► running ◄───┘
+//	    all steps ended well ─────────┼────────►  │  ▲
+//	    ▼                             ▼   Pause,  │  │ Resume
+//	succeeded                      aborted failed ▼  │
+//	                                  ▲  step    paused
+//	                                  │ Abort     │
+//	    failed ◄── continue, and some step failed │
+//	    rolled_back ◄── every step undone ◄── running (phase rolling_back) ◄── rollback, and a step failed
 //
 // Two phases stand between, and show as running: aborting (no step begins any more, those in the middle come to their end, then
 // the run is aborted) and rolling_back (no step begins any more; when those in the middle have ended, what was done is undone,

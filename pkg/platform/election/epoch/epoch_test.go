@@ -19,7 +19,10 @@ func TestEpoch(t *testing.T) {
 			return db.Write(t.Context(), database.Platform(), fn)
 		}
 		take := func(holder string) (n int64) {
-			err := write(func(ctx context.Context, tx *database.Tx) (err error) { n, err = epoch.Take(ctx, tx, holder); return err })
+			err := write(func(ctx context.Context, tx *database.Tx) (err error) {
+				n, err = epoch.Take(ctx, tx, holder)
+				return err
+			})
 			if err != nil {
 				t.Fatal(err)
 			}
