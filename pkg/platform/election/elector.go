@@ -86,7 +86,21 @@ func Open(ctx context.Context, opts Options) (*Elector, error) {
 	if err := e.Ping(ctx); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
+	if e.server != nil {
+		if err := e.forget(ctx); err != nil {
+			return nil, errors.Join(err, e.Close())
+		}
+	}
 	return e, nil
+}
+
+// forget removes the keys of candidates from the etcd inside this process. Nobody else reaches it, so they are of processes that have
+// ended: without this, one that was killed would still seem to lead, and its lease would have to be waited for.
+func (e *Elector) forget(ctx context.Context) error {
+	if _, err := e.client.Delete(ctx, prefix+"/", clientv3.WithPrefix()); err != nil {
+		return omni.Errorf(omni.CodeUnavailable, "the etcd inside this process does not forget the last leader: %w", err)
+	}
+	return nil
 }
 
 func connect(endpoints []string) (*clientv3.Client, error) {
