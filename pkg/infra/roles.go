@@ -19,60 +19,46 @@ func (s *Store) SetRole(ctx context.Context, tx *database.Tx, tenant, resource, 
 	if !slices.Contains(Roles(), role) {
 		return omni.Errorf(omni.CodeInvalid, "role: %q is not a role", clip(string(role)))
 	}
-	r, err := readRoles(ctx, tx, tenant, resource)
+	typ, err := move(ctx, tx, tenant, resource, region, role, run, epoch)
+	if omni.Is(err, omni.CodeConflict) {
+		return omni.Errorf(omni.CodeConflict, "%s is active in another region than %s already; never two at once", resource, region).WithCause(err)
+	}
+	if err != nil {
+		return err
+	}
+	if typ == "" { // nothing was moved: it is so already, or must not be
+		return s.unmoved(ctx, tx, tenant, resource, region, role, run, epoch)
+	}
+	return placementChanged(ctx, tx, Resource{Tenant: tenant, Name: resource, Type: typ}, Placement{Region: region, Role: role, Run: run})
+}
+
+// move is SetRole where all is as it should be, in the one statement that a run of thousands of steps can afford. It gives the
+// resource's type, or "" when no row was moved.
+func move(ctx context.Context, tx *database.Tx, tenant, resource, region string, role Role, run string, epoch int64) (typ string, err error) {
+	args := []any{tenant, resource, region, string(role), run, epoch, database.Time(tx.Now())}
+	err = tx.Query(ctx, movePlacement, args, func(scan func(...any) error) error { return scan(&typ) })
+	return typ, err
+}
+
+// unmoved says why move has changed nothing. A step's repeat under a new leader only raises the epoch.
+func (s *Store) unmoved(ctx context.Context, tx *database.Tx, tenant, resource, region string, role Role, run string, epoch int64) error {
+	r, err := s.Resource(ctx, tx, tenant, resource)
 	if err != nil {
 		return err
 	}
 	p, ok := r.Placement(region)
-	if !ok {
+	switch {
+	case !ok:
 		return omni.Errorf(omni.CodeNotFound, "resource %s has no placement in %s", clip(resource), clip(region))
-	}
-	if epoch < p.Epoch {
+	case epoch < p.Epoch:
 		return omni.Errorf(omni.CodeStale, "%s in %s was moved by a later leader (epoch %d, not %d)", resource, region, p.Epoch, epoch)
-	}
-	if active, any := r.Active(); any && role == Active && active.Region != region {
-		return omni.Errorf(omni.CodeConflict, "%s is active in %s already; never two at once", resource, active.Region)
-	}
-	if p.Role == role && p.Run == run && p.Epoch == epoch {
+	case p.Role != role || p.Run != run:
+		return omni.Errorf(omni.CodeStale, "%s in %s was moved by somebody else at the same time", resource, region)
+	case p.Epoch == epoch:
 		return nil
 	}
-	since := p.Since
-	if p.Role != role {
-		since = tx.Now()
-	}
-	n, err := tx.Exec(ctx, movePlacement, tenant, resource, region, string(role), run, epoch, database.Time(since))
-	if err != nil {
-		return err
-	}
-	if n != 1 {
-		return omni.Errorf(omni.CodeStale, "%s in %s was moved by a later leader", resource, region)
-	}
-	if p.Role == role && p.Run == run { // a step's repeat under a new leader: only the epoch has grown
-		return nil
-	}
-	p.Role, p.Run = role, run
-	return placementChanged(ctx, tx, r, p)
-}
-
-// readRoles reads the little of a resource that SetRole needs, in one statement, since a run sets thousands of roles.
-func readRoles(ctx context.Context, tx *database.Tx, tenant, resource string) (Resource, error) {
-	query := selectRoles
-	if tx.Kind() == database.Postgres {
-		query += ` for update of p`
-	}
-	r := Resource{Tenant: tenant, Name: resource}
-	err := tx.Query(ctx, query, []any{tenant, resource}, func(scan func(...any) error) error {
-		var p Placement
-		var since database.Time
-		err := scan(&p.Region, &p.Role, &p.Epoch, &p.Run, &since, &r.Type)
-		p.Since = since.Std()
-		r.Placements = append(r.Placements, p)
-		return err
-	})
-	if err == nil && len(r.Placements) == 0 {
-		err = notFound("resource", resource)
-	}
-	return r, err
+	_, err = tx.Exec(ctx, raiseEpoch, tenant, resource, region, epoch)
+	return err
 }
 
 // SetServing sends users and dependents of a resource to its placement in region, for a run. Doing so again changes nothing.

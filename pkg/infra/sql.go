@@ -37,14 +37,14 @@ const (
 		where tenant = $1 and resource >= $2 and resource <= $3 order by resource, region`
 	selectNeeds = `select resource, needs from dependencies
 		where tenant = $1 and resource >= $2 and resource <= $3 order by resource, needs`
-	selectRoles = `select p.region, p.role, p.epoch, p.run, p.since, r.type from placements p
-		join resources r on r.tenant = p.tenant and r.name = p.resource
-		where p.tenant = $1 and p.resource = $2 order by p.region`
 	insertPlacement = `insert into placements (tenant, ` + placementColumns + `) values ($1, $2, $3, $4, $5, $6, $7, $8, 0, '', $9)`
 	updatePlacement = `update placements set driver = $4, address = $5, config = $6, lease_us = $7
 		where tenant = $1 and resource = $2 and region = $3`
-	movePlacement = `update placements set role = $4, run = $5, epoch = $6, since = $7
-		where tenant = $1 and resource = $2 and region = $3 and epoch <= $6`
+	// The unique index on active placements refuses a second one.
+	movePlacement = `update placements set role = $4, run = $5, epoch = $6, since = case when role = $4 then since else $7 end
+		where tenant = $1 and resource = $2 and region = $3 and epoch <= $6 and (role <> $4 or run <> $5)
+		returning (select r.type from resources r where r.tenant = $1 and r.name = $2)`
+	raiseEpoch      = `update placements set epoch = $4 where tenant = $1 and resource = $2 and region = $3 and epoch < $4`
 	deletePlacement = `delete from placements where tenant = $1 and resource = $2 and region = $3`
 	clearNeeds      = `delete from dependencies where tenant = $1 and resource = $2`
 	insertNeed      = `insert into dependencies (tenant, resource, needs) values ($1, $2, $3)`

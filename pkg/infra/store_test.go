@@ -187,7 +187,7 @@ func TestRoles(t *testing.T) {
 				return s.SetRole(ctx, tx, "acme", "orders-db", region, role, run, epoch)
 			})
 		}
-		wants(t, set("west", infra.Active, "r1", 5), omni.CodeConflict, "active in east")
+		wants(t, set("west", infra.Active, "r1", 5), omni.CodeConflict, "active in another region")
 		must(t, set("east", infra.Fenced, "r1", 5))
 		must(t, set("west", infra.Active, "r1", 5))
 		before := told(t, db, infra.EventPlacementChanged)
