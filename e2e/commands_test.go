@@ -34,6 +34,7 @@ func commands() map[string]func(ts *testscript.TestScript, neg bool, args []stri
 
 		"shows":     cmdShows,
 		"interrupt": cmdInterrupt,
+		"has":       cmdHas,
 		"patch":     cmdPatch,
 		"tmpfs":     cmdTmpfs,
 	}
@@ -104,6 +105,7 @@ func cmdStart(ts *testscript.TestScript, neg bool, args []string) {
 	select {
 	case line := <-ready:
 		ts.Setenv("OMNI_SERVER", "http://"+line.Listen)
+		ts.Setenv("LISTEN", line.Listen)
 		ts.Setenv("OMNI_TOKEN_FILE", filepath.Join(dir, "admin.token"))
 		ts.Setenv("OMNI_DNS", line.DNS)
 		ts.Setenv("OMNI_METRICS", line.Metrics)

@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"os"
 	"os/exec"
@@ -98,6 +99,20 @@ func (b *signalBuffer) text() []byte {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return bytes.Clone(b.data.Bytes())
+}
+
+// cmdHas: has FILE FIELD… says that a file holds a JSON object with all of these fields, none of them null.
+func cmdHas(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: has FILE FIELD…")
+	}
+	var object map[string]any
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &object))
+	for _, name := range args[1:] {
+		if object[name] == nil {
+			ts.Fatalf("%s has no field %s", args[0], name)
+		}
+	}
 }
 
 // cmdPatch: patch FILE OLD NEW replaces the first OLD in a file by NEW, of the same length, byte by byte: what somebody with an editor for

@@ -108,7 +108,28 @@ func command(out, errs io.Writer) *cobra.Command {
 	daemon.Flags(root.PersistentFlags())
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(configCommand(out), migrateCommand(out), verifyCommand(out), versionCommand(out))
+	usage(root)
 	return root
+}
+
+// usage makes wrong arguments errors of usage; a noun without a verb, or with one that it does not have, is one too.
+func usage(cmd *cobra.Command) {
+	for _, child := range cmd.Commands() {
+		usage(child)
+	}
+	if cmd.RunE == nil {
+		cmd.Args = cobra.NoArgs
+		cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+			return usageError{fmt.Errorf("%s needs a verb: %s --help", cmd.CommandPath(), cmd.CommandPath())}
+		}
+	}
+	check := cmd.Args
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return usageError{err}
+		}
+		return nil
+	}
 }
 
 // printAll writes a line for each item.

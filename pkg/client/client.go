@@ -66,6 +66,7 @@ type call struct {
 	query   url.Values
 	body    any
 	headers map[string]string
+	asks    bool // a POST that changes nothing: it needs no key to be repeated, and no room to store one
 }
 
 // do makes the call, again where that is safe, and decodes the answer into out (nil: it is dropped).
@@ -79,7 +80,7 @@ func (c *Client) do(ctx context.Context, in call, out any) error {
 	}
 	headers := map[string]string{}
 	maps.Copy(headers, in.headers)
-	if in.method == http.MethodPost {
+	if in.method == http.MethodPost && !in.asks {
 		headers["Idempotency-Key"] = rand.Text() // the same on each try, so that a repeat has no second effect
 	}
 	safe := in.method == http.MethodGet || in.method == http.MethodPost || headers["If-Match"] != ""

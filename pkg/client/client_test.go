@@ -81,6 +81,24 @@ func TestWhatIsSafeIsTriedAgain(t *testing.T) {
 	}
 }
 
+func TestWhatOnlyAsksIsRepeatedWithoutAKeyToStore(t *testing.T) {
+	s, c := serve(t, func(n int, w http.ResponseWriter, _ *http.Request) {
+		if n < 3 {
+			answer(w, http.StatusServiceUnavailable, `{"code":"unavailable","detail":"later"}`)
+			return
+		}
+		answer(w, http.StatusOK, `{"hash":"1a"}`)
+	})
+	if plan, err := c.Plan(t.Context(), failover.TriggerRequest{Tenant: "acme"}); err != nil || plan.Hash != "1a" {
+		t.Fatalf("got %+v, %v", plan, err)
+	}
+	for _, r := range s.seen {
+		if r.Header.Get("Idempotency-Key") != "" {
+			t.Error("a question came with a key, which a full disk could not store")
+		}
+	}
+}
+
 func TestWhatIsNotIdempotentIsTriedOnce(t *testing.T) {
 	s, c := serve(t, func(_ int, w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusServiceUnavailable, `{"code":"unavailable","detail":"later"}`)

@@ -13,7 +13,7 @@ const maxList = 100_000
 // Plan asks what a failover or failback would do, and does nothing.
 func (c *Client) Plan(ctx context.Context, r failover.TriggerRequest) (failover.Plan, error) {
 	var plan failover.Plan
-	return plan, c.do(ctx, call{method: http.MethodPost, path: "failover-plans", body: r}, &plan)
+	return plan, c.do(ctx, call{method: http.MethodPost, path: "failover-plans", body: r, asks: true}, &plan)
 }
 
 // Trigger starts a run. The answer comes when it is stored, not when it is over.

@@ -16,13 +16,13 @@ func (c *Client) Apply(ctx context.Context, files []config.File, dryRun bool) (c
 		q.Set("dry_run", "true")
 	}
 	var result config.Result
-	return result, c.do(ctx, call{method: http.MethodPost, path: "manifests/apply", query: q, body: map[string]any{"files": files}}, &result)
+	return result, c.do(ctx, call{method: http.MethodPost, path: "manifests/apply", query: q, body: map[string]any{"files": files}, asks: dryRun}, &result)
 }
 
 // Diff says which fields an apply would change.
 func (c *Client) Diff(ctx context.Context, files []config.File) (config.Result, error) {
 	var result config.Result
-	return result, c.do(ctx, call{method: http.MethodPost, path: "manifests/diff", body: map[string]any{"files": files}}, &result)
+	return result, c.do(ctx, call{method: http.MethodPost, path: "manifests/diff", body: map[string]any{"files": files}, asks: true}, &result)
 }
 
 // Kinds lists the kinds of manifests.
