@@ -4,6 +4,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/omnicloud/omnicloud/pkg/cli/console"
+	"github.com/omnicloud/omnicloud/pkg/failover"
 )
 
 func newControl(c *console.Console, verb, short string) *cobra.Command {
@@ -11,7 +12,7 @@ func newControl(c *console.Console, verb, short string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   verb + " RUN",
 		Short: short,
-		Args:  cobra.ExactArgs(1),
+		Args:  cobra.ExactArgs(1), ValidArgsFunction: completeRuns(c, failover.Status.Alive),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			api, err := c.Client()
 			if err != nil {

@@ -9,6 +9,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/omnicloud/omnicloud/pkg/cli/console"
+	"github.com/omnicloud/omnicloud/pkg/cli/region"
+	"github.com/omnicloud/omnicloud/pkg/cli/tenant"
 	"github.com/omnicloud/omnicloud/pkg/failover"
 	"github.com/omnicloud/omnicloud/pkg/omni"
 )
@@ -48,18 +50,50 @@ type request struct {
 	maxLag         time.Duration
 }
 
-func (r *request) flags(cmd *cobra.Command) {
+func (r *request) flags(c *console.Console, cmd *cobra.Command) {
+	cmd.ValidArgsFunction = tenant.Names(c)
 	flags := cmd.Flags()
 	flags.StringVar(&r.from, "from", "", "region to leave")
 	flags.StringVar(&r.to, "to", "", "region to go to")
 	flags.StringVar(&r.mode, "mode", "", "planned (asks the old side to step down) or forced; default: planned while the old region is up")
 	flags.DurationVar(&r.maxLag, "max-lag", 0, "refuse to promote a standby further behind; default: the policy's")
-	if r.kind == failover.KindFailover {
-		for _, name := range []string{"from", "to"} {
-			_ = cmd.MarkFlagRequired(name) // the flag was declared above
+	for _, name := range []string{"from", "to"} { // the flags were declared above
+		_ = cmd.RegisterFlagCompletionFunc(name, func(cmd *cobra.Command, _ []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			return region.Names(c)(cmd, nil, typed)
+		})
+		if r.kind == failover.KindFailover {
+			_ = cmd.MarkFlagRequired(name)
 		}
 	}
+	modes := []cobra.Completion{string(failover.Planned), string(failover.Forced)}
+	_ = cmd.RegisterFlagCompletionFunc("mode", cobra.FixedCompletions(modes, cobra.ShellCompDirectiveNoFileComp))
 }
+
+// completeRuns completes the ids of runs that wanted accepts, newest first, each with what it is.
+func completeRuns(c *console.Console, wanted func(failover.Status) bool) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		api, err := c.Client()
+		if err != nil || len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		list, err := api.Failovers(cmd.Context(), "", "", completed)
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveError
+		}
+		var ids []cobra.Completion
+		for _, r := range list {
+			if wanted(r.Status) {
+				ids = append(ids, cobra.CompletionWithDesc(r.ID, fmt.Sprintf("%s, %s of %s to %s", r.Status, r.Kind, r.Tenant, r.To)))
+			}
+		}
+		return ids, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
+	}
+}
+
+// completed is how many runs are looked at to complete an id.
+const completed = 50
+
+func anyRun(failover.Status) bool { return true }
 
 // body makes what the server is asked.
 func (r *request) body(tenant string) (failover.TriggerRequest, error) {

@@ -12,7 +12,7 @@ func newStatus(c *console.Console) *cobra.Command {
 	return &cobra.Command{
 		Use:   "status RUN",
 		Short: "Show a run and its steps",
-		Args:  cobra.ExactArgs(1),
+		Args:  cobra.ExactArgs(1), ValidArgsFunction: completeRuns(c, anyRun),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			api, err := c.Client()
 			if err != nil {
@@ -31,7 +31,7 @@ func newWatch(c *console.Console) *cobra.Command {
 	return &cobra.Command{
 		Use:   "watch RUN",
 		Short: "Follow a run until it ends; Ctrl-C leaves it alone",
-		Args:  cobra.ExactArgs(1),
+		Args:  cobra.ExactArgs(1), ValidArgsFunction: completeRuns(c, failover.Status.Alive),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			api, err := c.Client()
 			if err != nil {

@@ -31,7 +31,7 @@ func newPlan(c *console.Console, kind failover.Kind) *cobra.Command {
 			return printPlan(c, plan)
 		},
 	}
-	r.flags(cmd)
+	r.flags(c, cmd)
 	return cmd
 }
 

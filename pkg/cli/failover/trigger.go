@@ -61,7 +61,7 @@ func newTrigger(c *console.Console, kind failover.Kind) *cobra.Command {
 			return outcome(run)
 		},
 	}
-	r.flags(cmd)
+	r.flags(c, cmd)
 	flags := cmd.Flags()
 	flags.StringVar(&plan, "plan", "", "hash of the plan that was looked at; a changed world then refuses")
 	flags.StringVar(&reason, "reason", "", "why; kept in the audit trail, and needed to force past a guard")
