@@ -64,7 +64,7 @@ var wrapped = map[string][]string{
 	"github.com/jackc/pgx/":            {"pkg/platform/database/postgres", "pkg/platform/database/databasetest"},
 	"github.com/ncruces/go-sqlite3":    {"pkg/platform/database/sqlite"},
 	"github.com/pressly/goose/":        {"pkg/platform/database/migrate"},
-	"go.etcd.io/etcd/":                 {"pkg/platform/election"},
+	"go.etcd.io/etcd/":                 {"pkg/platform/election", "e2e/servers/etcd"},
 	"github.com/danielgtaylor/huma/":   {"pkg/platform/rest"},
 	"github.com/miekg/dns":             {"pkg/services/dns", "examples/shop", "e2e", "pkg/cli/demo"},
 	"github.com/spf13/viper":           {"pkg/daemon", "pkg/cli"},

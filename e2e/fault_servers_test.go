@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -37,7 +38,7 @@ func server(t *testing.T, name string) string {
 // startEtcd starts an etcd that ends with the test, and gives its endpoint.
 func startEtcd(t *testing.T) string {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), server(t, "etcd"), filepath.Join(t.TempDir(), "etcd"))
+	cmd := exec.CommandContext(context.Background(), server(t, "etcd"), filepath.Join(t.TempDir(), "etcd"))
 	cmd.Stderr = os.Stderr
 	alive, err := cmd.StdinPipe() // the kernel closes it with this process, whatever ends it
 	if err != nil {
@@ -52,7 +53,7 @@ func startEtcd(t *testing.T) string {
 	}
 	t.Cleanup(func() {
 		_ = alive.Close()
-		_ = cmd.Wait() // the test's end has killed it
+		_ = cmd.Wait() // how it ends does not matter any more
 	})
 	lines := make(chan string, 1)
 	go func() {
