@@ -105,7 +105,7 @@ func (s *Service) fenced(ctx context.Context, tx *database.Tx, c workflow.Call, 
 	if err != nil {
 		return err
 	}
-	return s.infra.SetRole(as(ctx), tx, c.Run.Tenant, c.Step.Lane, in.From, infra.Fenced, c.Run.ID, c.Epoch)
+	return s.setRole(as(ctx), tx, c, in.From, infra.Fenced)
 }
 
 // unfence makes the old placement serve again. In a rollback the new one was demoted before, since that is done in reverse.

@@ -154,13 +154,25 @@ func (s *Service) promoted(ctx context.Context, tx *database.Tx, c workflow.Call
 		return err
 	}
 	ctx = as(ctx)
-	if err := s.infra.SetRole(ctx, tx, c.Run.Tenant, c.Step.Lane, in.To, infra.Active, c.Run.ID, c.Epoch); err != nil {
+	if err := s.setRole(ctx, tx, c, in.To, infra.Active); err != nil {
 		return err
 	}
 	return events.Audit(ctx, tx, omni.AuditRecord{
 		Tenant: c.Run.Tenant, Action: "resource.move", Object: "resource/" + c.Step.Lane,
 		Detail: map[string]any{"run": c.Run.ID, "from": in.From, "to": in.To, "mode": in.Mode},
 	})
+}
+
+// setRole gives the placement in region its role in a checkpoint, together with the other checkpoints of the transaction.
+func (s *Service) setRole(ctx context.Context, tx *database.Tx, c workflow.Call, region string, role infra.Role) error {
+	if in := s.cache.get(c.Run.ID); in != nil {
+		if r, ok := in.resources[c.Step.Lane]; ok {
+			return s.infra.MoveLater(ctx, tx, infra.Move{
+				Tenant: c.Run.Tenant, Resource: c.Step.Lane, Type: r.Type, Region: region, Role: role, Run: c.Run.ID, Epoch: c.Epoch,
+			})
+		}
+	}
+	return s.infra.SetRole(ctx, tx, c.Run.Tenant, c.Step.Lane, region, role, c.Run.ID, c.Epoch)
 }
 
 func (s *Service) verify(ctx context.Context, c workflow.Call) (workflow.Outcome, error) {
@@ -197,7 +209,7 @@ func (s *Service) routed(ctx context.Context, tx *database.Tx, c workflow.Call, 
 	if err != nil {
 		return err
 	}
-	return s.infra.SetServing(as(ctx), tx, c.Run.Tenant, c.Step.Lane, in.To, c.Run.ID)
+	return s.infra.ServeLater(as(ctx), tx, c.Run.Tenant, c.Step.Lane, in.To, c.Run.ID)
 }
 
 func (s *Service) unrouted(ctx context.Context, tx *database.Tx, c workflow.Call) error {
@@ -251,7 +263,7 @@ func (s *Service) released(ctx context.Context, tx *database.Tx, c workflow.Call
 		return err
 	}
 	region, _ := in.releases(c.Step)
-	return s.infra.SetRole(as(ctx), tx, c.Run.Tenant, c.Step.Lane, region, infra.Standby, c.Run.ID, c.Epoch)
+	return s.setRole(as(ctx), tx, c, region, infra.Standby)
 }
 
 // poll asks until attempt is content, ctx ends or the time is up; then it gives the last complaint. What is permanent ends it.

@@ -68,11 +68,7 @@ func (s *Store) SetServing(ctx context.Context, tx *database.Tx, tenant, resourc
 		return err
 	}
 	if n == 0 {
-		r, err := s.Resource(ctx, tx, tenant, resource)
-		if err == nil && r.Serving != region {
-			err = omni.Errorf(omni.CodeNotFound, "resource %s has no placement in %s", resource, clip(region))
-		}
-		return err
+		return s.serves(ctx, tx, tenant, resource, region)
 	}
 	c := Changed{Tenant: tenant, Name: resource, Change: "served", Run: run}
 	return events.Append(ctx, tx, events.New(EventResourceChanged, "resource/"+tenant+"/"+resource, tenant, c))

@@ -55,6 +55,23 @@ const (
 	selectTenantsIn = `select distinct tenant from placements where region = $1 and role = 'active' and tenant > $2 order by tenant limit $3`
 )
 
+// movePlacements is movePlacement for n placements: $1 now, then tenant, resource, region, role, run and epoch of each.
+func movePlacements(n int) string {
+	return `update placements as p set role = v.column4, run = v.column5, epoch = v.column6,
+			since = case when p.role = v.column4 then p.since else $1 end
+		from (values ` + rows(n, "text", "text", "text", "text", "text", "bigint") + `) as v
+		where p.tenant = v.column1 and p.resource = v.column2 and p.region = v.column3 and p.epoch <= v.column6
+			and (p.role <> v.column4 or p.run <> v.column5)`
+}
+
+// serveResources is serveResource for n resources: $1 now, then tenant, resource and region of each.
+func serveResources(n int) string {
+	return `update resources as r set serving = v.column3, version = version + 1, updated_at = $1
+		from (values ` + rows(n, "text", "text", "text") + `) as v
+		where r.tenant = v.column1 and r.name = v.column2 and r.serving <> v.column3 and exists (
+			select 1 from placements p where p.tenant = r.tenant and p.resource = r.name and p.region = v.column3)`
+}
+
 // locked gives a select that keeps its row from changing until the transaction ends. SQLite has one writer at a time anyway.
 func locked(tx *database.Tx, query string) string {
 	if tx.Kind() == database.Postgres {

@@ -239,3 +239,57 @@ func TestRoles(t *testing.T) {
 		}
 	})
 }
+
+func TestLater(t *testing.T) {
+	databasetest.Each(t, database.Infra, func(t *testing.T, db *database.DB) {
+		s := world(t, db)
+		for _, name := range []string{"a", "b"} {
+			meta, spec := pair(name)
+			if _, err := apply(t, db, s, meta, spec); err != nil {
+				t.Fatal(err)
+			}
+		}
+		move := func(epoch int64, moves ...infra.Move) error {
+			return write(t, db, func(ctx context.Context, tx *database.Tx) error {
+				for _, m := range moves {
+					m.Tenant, m.Type, m.Run, m.Epoch = "acme", "database", "r1", epoch
+					if err := s.MoveLater(ctx, tx, m); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		}
+		fence := []infra.Move{{Resource: "b", Region: "east", Role: infra.Fenced}, {Resource: "a", Region: "east", Role: infra.Fenced}}
+		promote := []infra.Move{{Resource: "a", Region: "west", Role: infra.Active}, {Resource: "b", Region: "west", Role: infra.Active}}
+		wants(t, move(5, promote...), omni.CodeConflict, "never two at once")
+		must(t, move(5, fence...))
+		must(t, move(5, promote...))
+		must(t, move(6, promote...)) // a repeat under the next leader
+		wants(t, move(5, infra.Move{Resource: "a", Region: "west", Role: infra.Standby}), omni.CodeStale, "later leader")
+		wants(t, move(6, infra.Move{Resource: "ghost", Region: "west", Role: infra.Standby}), omni.CodeNotFound, "ghost")
+		wants(t, move(6, infra.Move{Resource: "a", Region: "north", Role: infra.Standby}), omni.CodeNotFound, "north")
+
+		serve := func(region string) error {
+			return write(t, db, func(ctx context.Context, tx *database.Tx) error {
+				for _, name := range []string{"b", "a"} {
+					if err := s.ServeLater(ctx, tx, "acme", name, region, "r1"); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		}
+		must(t, serve("west"))
+		must(t, serve("west"))
+		wants(t, serve("north"), omni.CodeNotFound)
+		for _, name := range []string{"a", "b"} {
+			r := get(t, db, s, name)
+			east, _ := r.Placement("east")
+			west, _ := r.Placement("west")
+			if east.Role != infra.Fenced || west.Role != infra.Active || west.Epoch != 6 || west.Run != "r1" || !west.Since.After(r.CreatedAt) || r.Serving != "west" {
+				t.Errorf("got %+v", r)
+			}
+		}
+	})
+}
