@@ -111,7 +111,7 @@ func (s *stage) play(ctx context.Context) (Report, error) {
 	return s.report(ctx, run, killed, w)
 }
 
-// untilWell waits until omnid finds both regions up and the shop takes orders.
+// untilWell waits until omnid finds both regions up, the shop takes orders, and the standby has each of them too.
 func (s *stage) untilWell(ctx context.Context, w *writing) error {
 	return client.Poll(ctx, askEvery, func(ctx context.Context) (bool, error) {
 		for _, region := range []string{shop.East, shop.West} {
@@ -120,7 +120,11 @@ func (s *stage) untilWell(ctx context.Context, w *writing) error {
 				return false, err
 			}
 		}
-		return w.count() >= warmOrders, nil
+		database, err := shop.Ask(ctx, s.shop, shop.East, shop.DB)
+		if err != nil {
+			return false, nil //nolint:nilerr // it may not answer yet; the demo's own limit bounds the waiting
+		}
+		return database.Mode == "synced" && w.count() >= warmOrders, nil
 	})
 }
 
