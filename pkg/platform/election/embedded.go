@@ -153,7 +153,7 @@ type sink struct {
 // Write implements io.Writer.
 func (s sink) Write(line []byte) (int, error) {
 	if !s.closing.Load() {
-		s.log.Warn("the etcd inside this process reports an error", "message", strings.TrimSpace(string(line))) //nolint:sloglint // etcd gives no context
+		s.log.Warn("the etcd inside this process reports an error", "message", strings.TrimSpace(string(line)))
 	}
 	return len(line), nil
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -51,10 +52,8 @@ func (f effects) append(_ context.Context, c workflow.Call) (workflow.Outcome, e
 		if err != nil {
 			return workflow.Outcome{}, err
 		}
-		for _, is := range lines {
-			if is == line {
-				return workflow.Outcome{Message: "was done"}, nil
-			}
+		if slices.Contains(lines, line) {
+			return workflow.Outcome{Message: "was done"}, nil
 		}
 	}
 	return workflow.Outcome{}, f.add(line)

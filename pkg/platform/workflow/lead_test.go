@@ -38,7 +38,7 @@ func TestBackoff(t *testing.T) {
 		opts := workflow.Options{Backoff: workflow.Backoff{
 			Base: 200 * time.Millisecond, Max: 10 * time.Second, Random: func() float64 { return 0.5 },
 		}}
-		e, stop := lead(t, db, kinds, opts)
+		_, stop := lead(t, db, kinds, opts)
 		s := job("patient", step("a", "x", 0, 0, "flaky"))
 		s.Steps[0].MaxAttempts = 9
 		create(t, db, s)
@@ -49,7 +49,7 @@ func TestBackoff(t *testing.T) {
 		if err := stop(); err != nil {
 			t.Fatal(err)
 		}
-		e, _ = lead(t, db, kinds, opts)
+		e, _ := lead(t, db, kinds, opts)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
 		if r, err := e.Wait(ctx, database.Platform(), "patient", nil); err != nil || r.Status != workflow.Succeeded {
@@ -72,7 +72,7 @@ func TestLeadership(t *testing.T) {
 	databasetest.Each(t, database.Infra, func(t *testing.T, db *database.DB) {
 		t.Run("its end ends the actions, whose outcome the next leader finds out", func(t *testing.T) {
 			begun := make(chan struct{})
-			e, stop := lead(t, db, one(map[string]workflow.Action{"hang": {Do: func(ctx context.Context, _ workflow.Call) (workflow.Outcome, error) {
+			_, stop := lead(t, db, one(map[string]workflow.Action{"hang": {Do: func(ctx context.Context, _ workflow.Call) (workflow.Outcome, error) {
 				close(begun)
 				<-ctx.Done()
 				return workflow.Outcome{}, nil // it did it after all: nobody may believe it
@@ -86,7 +86,7 @@ func TestLeadership(t *testing.T) {
 				t.Fatalf("left as %s:\n%s", r.Status, show(r))
 			}
 			var j journal
-			e, _ = lead(t, db, one(map[string]workflow.Action{"hang": {Do: func(_ context.Context, c workflow.Call) (workflow.Outcome, error) {
+			e, _ := lead(t, db, one(map[string]workflow.Action{"hang": {Do: func(_ context.Context, c workflow.Call) (workflow.Outcome, error) {
 				j.add("attempt %d repeat=%v", c.Attempt, c.Repeat)
 				return workflow.Outcome{}, nil
 			}}}), workflow.Options{})
