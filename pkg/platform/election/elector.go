@@ -202,6 +202,11 @@ func (e *Elector) term(ctx context.Context, lead func(ctx context.Context, epoch
 	if err := e.campaign(ctx, session); err != nil {
 		return err
 	}
+	// Its first renewal shows that the lease, and with it the key that won, was alive after the campaign. It comes before the
+	// deadline is watched: the one known so far is as old as the campaign, which may have lasted for days.
+	if err := l.renew(ctx); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	held := make(chan struct{})
 	go func() {
@@ -209,10 +214,6 @@ func (e *Elector) term(ctx context.Context, lead func(ctx context.Context, epoch
 		l.hold(ctx, session.Done(), cancel)
 	}()
 	defer func() { cancel(nil); <-held }()
-	// Its first renewal shows that the lease, and with it the key that won, was alive after the campaign.
-	if err := l.renew(ctx); err != nil {
-		return err
-	}
 	var number int64
 	err = e.opts.DB.Write(ctx, database.Platform(), func(ctx context.Context, tx *database.Tx) (err error) {
 		number, err = epoch.Take(ctx, tx, e.opts.Name)

@@ -3,12 +3,14 @@ package election_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -200,6 +202,33 @@ func TestOptions(t *testing.T) {
 	_, err := election.Open(ctx, election.Options{Now: time.Now, Name: "a", DB: db, Endpoints: []string{"http://127.0.0.1:1"}})
 	if !omni.Is(err, omni.CodeUnavailable) || !strings.Contains(err.Error(), "http://127.0.0.1:1") {
 		t.Errorf("nobody listens: %v", err)
+	}
+}
+
+// warnings counts what an elector warns of.
+type warnings struct {
+	slog.Handler
+	count atomic.Int64
+}
+
+func (w *warnings) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelWarn }
+
+func (w *warnings) Handle(context.Context, slog.Record) error {
+	w.count.Add(1)
+	return nil
+}
+
+func TestLongCampaign(t *testing.T) {
+	db := databasetest.Open(t, database.Infra)
+	endpoint := cluster(t)
+	first := stand(t, election.Options{Endpoints: []string{endpoint}, Name: "omnid-1", DB: db})
+	old := first.leads(t)
+	log := &warnings{Handler: slog.DiscardHandler}
+	second := stand(t, election.Options{Endpoints: []string{endpoint}, Name: "omnid-2", DB: db, Logger: slog.New(log)})
+	<-time.After(3 * time.Second) // longer than the lease that it campaigns with would last unrenewed
+	first.stop()
+	if next := second.leads(t); next.epoch != old.epoch+1 || log.count.Load() > 0 {
+		t.Errorf("epoch %d after %d, and %d warnings: whoever wins leads in that very term", next.epoch, old.epoch, log.count.Load())
 	}
 }
 
