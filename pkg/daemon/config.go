@@ -44,6 +44,7 @@ type Config struct {
 	MaxRunsPerHour    int
 	LogLevel          string
 	TraceEndpoint     string
+	TraceFile         string
 	DrainTimeout      time.Duration
 }
 
@@ -108,6 +109,7 @@ func settings() []setting {
 		{"failover.max-per-hour", 60, "global brake: automatic runs begun in an hour", integer(func(c *Config) *int { return &c.MaxRunsPerHour })},
 		{"log-level", "info", "debug, info, warn or error", text(func(c *Config) *string { return &c.LogLevel })},
 		{"trace-endpoint", "", "OTLP/HTTP endpoint for traces (http://host:4318)", text(func(c *Config) *string { return &c.TraceEndpoint })},
+		{"trace-file", "", "file that spans are appended to as JSON lines, where there is no collector", text(func(c *Config) *string { return &c.TraceFile })},
 		{"drain-timeout", 10 * time.Second, "how long requests may take to end at shutdown", duration(func(c *Config) *time.Duration { return &c.DrainTimeout })},
 	}
 }

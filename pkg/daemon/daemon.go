@@ -138,7 +138,7 @@ func (d *daemon) openData(context.Context) error {
 func (d *daemon) openTelemetry(ctx context.Context) error {
 	d.registry = telemetry.NewRegistry(d.opts.Version)
 	traces, err := tracing.Open(ctx, tracing.Options{
-		Service: "omnid", Version: d.opts.Version, Instance: d.config.ReplicaName, Endpoint: d.config.TraceEndpoint,
+		Service: "omnid", Version: d.opts.Version, Instance: d.config.ReplicaName, Endpoint: d.config.TraceEndpoint, File: d.config.TraceFile,
 	})
 	if err != nil {
 		return err

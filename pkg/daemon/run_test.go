@@ -37,10 +37,12 @@ type ready struct {
 }
 
 // start runs an omnid in this process until the test ends, or stop is called.
-func start(t *testing.T, dir string) (line ready, stop func() error) {
+func start(t *testing.T, dir string, args ...string) (line ready, stop func() error) {
 	t.Helper()
-	c, _, err := load(t, "", nil, "--data-dir", dir, "--listen", "127.0.0.1:0", "--dns-listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0",
-		"--sqlite-synchronous", "normal")
+	c, _, err := load(t, "", nil, append([]string{
+		"--data-dir", dir, "--listen", "127.0.0.1:0", "--dns-listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0",
+		"--sqlite-synchronous", "normal",
+	}, args...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,6 +89,20 @@ func get(t *testing.T, url, token string) (int, string) {
 		t.Fatal(err)
 	}
 	return response.StatusCode, string(body)
+}
+
+func post(t *testing.T, url, token string) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer "+token)
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
 }
 
 func TestOmnidServesStopsAndServesAgain(t *testing.T) {
