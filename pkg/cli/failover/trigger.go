@@ -7,6 +7,7 @@ import (
 
 	"github.com/omnicloud/omnicloud/pkg/cli/console"
 	"github.com/omnicloud/omnicloud/pkg/failover"
+	"github.com/omnicloud/omnicloud/pkg/omni"
 )
 
 func newTrigger(c *console.Console, kind failover.Kind) *cobra.Command {
@@ -35,7 +36,14 @@ func newTrigger(c *console.Console, kind failover.Kind) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return printPlan(c, p)
+				if err := printPlan(c, p); err != nil {
+					return err
+				}
+				if len(p.RefusedBy) > 0 { // the exit code that the trigger itself would have
+					r := p.RefusedBy[0]
+					return omni.Errorf(r.Code, "%s", r.Reason).WithHint("%s", r.Hint)
+				}
+				return nil
 			}
 			what := fmt.Sprintf("move %s from %s to %s", tenant, orWord(r.from, "where it is"), orWord(r.to, "its primary region"))
 			if err := c.ConfirmName(tenant, confirm, what); err != nil {
