@@ -13,10 +13,10 @@ FUZZTIME ?= 10s
 BENCH ?= .
 TESTFLAGS ?=
 
-.PHONY: help build demo test test-race e2e lint fmt fuzz bench verify clean
+.PHONY: help build demo test test-race e2e lint fmt fuzz bench clean
 
 help: ## list these targets
-	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z][a-z0-9-]*:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build bin/omnid and bin/omnictl
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/omnid ./cmd/omnictl
