@@ -15,7 +15,8 @@ import (
 
 // fence keeps the old placement from serving. A planned move falls back on asking it to step down. In a forced move, one that cannot
 // be fenced but has a lease is as good as fenced once the lease has run out since it was last spoken to; that moment is
-// stored, so that a new leader waits the rest only.
+// stored, so that a new leader waits the rest only. One that holds data and that nothing of this keeps from writing holds the run,
+// unless somebody has forced it with a reason.
 func (s *Service) fence(ctx context.Context, c workflow.Call) (workflow.Outcome, error) {
 	in, err := s.info(ctx, c.Run)
 	if err != nil {
@@ -38,14 +39,19 @@ func (s *Service) fence(ctx context.Context, c workflow.Call) (workflow.Outcome,
 	out, err := order.carryOut(ctx, c.Repeat)
 	if err == nil && out.Skipped && in.Mode == Planned {
 		order.call.Action, order.call.Role, order.call.Step = provider.Demote, provider.RoleStandby, c.Step.ID+".demote"
-		return order.carryOut(ctx, c.Repeat)
+		out, err = order.carryOut(ctx, c.Repeat)
 	}
 	unfenced := err != nil || out.Skipped
-	if !leased || !unfenced || workflow.IsPermanent(err) || ctx.Err() != nil {
-		return out, err
+	if leased && unfenced && !workflow.IsPermanent(err) && ctx.Err() == nil {
+		at, err := s.recordContact(ctx, c)
+		return s.waitOut(ctx, p.Lease.Std(), at, err)
 	}
-	at, err := s.recordContact(ctx, c)
-	return s.waitOut(ctx, p.Lease.Std(), at, err)
+	if err == nil && out.Skipped && stateful(order.call.Target.Type) && !in.IgnoreLag {
+		return workflow.Outcome{}, workflow.Permanent(omni.Errorf(omni.CodeRefused,
+			"nothing keeps it from taking writes beside the new one: %s, and it has no lease to wait out", out.Message).
+			WithHint("stop it by hand and resume, give the placement a lease, or abort and force the move with a reason"))
+	}
+	return out, err
 }
 
 // contact gives when the placement was last spoken to, if an earlier attempt has recorded it.
@@ -150,6 +156,10 @@ func (s *Service) demote(ctx context.Context, c workflow.Call) error {
 		out, err := order.carryOut(ctx, c.Repeat)
 		if err != nil || !out.Skipped {
 			return err
+		}
+		if action == provider.Stop && stateful(order.call.Target.Type) {
+			return workflow.Permanent(omni.Errorf(omni.CodeRefused, "nothing keeps it from taking writes beside the old one: %s", out.Message).
+				WithHint("stop it by hand, then resume"))
 		}
 	}
 	return nil

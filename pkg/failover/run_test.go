@@ -277,6 +277,40 @@ func TestFenceFailsWithoutLease(t *testing.T) {
 	}
 }
 
+func TestTwoNeverTakeWrites(t *testing.T) {
+	unknown := map[string]any{"unsupportedActions": []any{"fence", "demote", "stop"}}
+	t.Run("a database that cannot be fenced holds the run, until a reason forces it", func(t *testing.T) {
+		w := newWorld(t, databasetest.Open(t, database.Infra))
+		w.shop(map[string]map[string]any{"db.east": unknown})
+		w.lead()
+		for _, mode := range []failover.Mode{failover.Planned, failover.Forced} {
+			run, err := w.trigger(func(r *failover.TriggerRequest) { r.Mode = mode })
+			must(t, err)
+			run = w.until(run.ID, failover.Paused)
+			if n := len(w.sim.Effects("acme", "db", "west")); n != 0 || !strings.Contains(run.Error, "no lease") || w.roles("db") != "east=active west=standby serving east" {
+				t.Errorf("%s: the standby was touched %d times; %s; %s", mode, n, run.Error, w.roles("db"))
+			}
+			_, err = w.s.Abort(w.ctx, "acme", run.ID, "")
+			must(t, err)
+		}
+		run, err := w.trigger(func(r *failover.TriggerRequest) { r.Mode, r.Reason = failover.Forced, "its machine was switched off" })
+		must(t, err)
+		w.until(run.ID, failover.Succeeded)
+	})
+	t.Run("a rollback does not wake the old database beside one that cannot be demoted", func(t *testing.T) {
+		w := newWorld(t, databasetest.Open(t, database.Infra))
+		w.shop(map[string]map[string]any{"lb.west": {"failActions": []any{"promote"}}, "db.west": unknown})
+		w.policy(func(p *failover.PolicySpec) { p.OnStepFailure = failover.RollbackOnFailure })
+		w.lead()
+		run, err := w.trigger(nil)
+		must(t, err)
+		run = w.until(run.ID, failover.Paused)
+		if effects := w.sim.Effects("acme", "db", "east"); len(effects) != 1 || !strings.Contains(run.Error, "1.db.promote") {
+			t.Errorf("the old database saw %v; %s", effects, run.Error)
+		}
+	})
+}
+
 func TestRefusals(t *testing.T) {
 	db := databasetest.Open(t, database.Infra)
 	w := newWorld(t, db)
