@@ -103,7 +103,7 @@ func (o *omnid) launch(t *testing.T, env ...string) {
 	defer func() { _ = log.Close() }() // the process has its own copy
 	cmd := exec.CommandContext(context.Background(), filepath.Join(bin, "omnid"), slices.Concat([]string{
 		"--data-dir", "data", "--listen", "127.0.0.1:0", "--dns-listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0",
-		"--replica-name", o.name, "--log-level", "debug",
+		"--replica-name", o.name,
 	}, o.flags)...)
 	cmd.Dir, cmd.Stderr = o.dir, log
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + o.dir}, env...)

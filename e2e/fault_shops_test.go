@@ -62,7 +62,7 @@ type shopOptions struct {
 	seed     uint64
 	work     time.Duration
 	dies     bool
-	fail     string // an action of the app that always fails
+	fail     string // an action that the app in the west always fails to do
 	rollback bool   // when a step fails for good
 }
 
@@ -97,14 +97,15 @@ func (s *shop) manifests(agent string, o shopOptions) string {
 		fmt.Fprintf(&text, "apiVersion: omni/v1\nkind: Resource\nmetadata: {name: %s, tenant: %s}\nspec:\n  type: %s\n  dependsOn: [%s]\n  placements:\n",
 			r.name, s.tenant, r.kind, needs)
 		needs = r.name
-		dies, fail := "0", ""
+		dies := "0"
 		if o.dies {
 			dies = "1"
 		}
-		if r.kind == "app" {
-			fail = o.fail
-		}
 		for _, p := range []struct{ region, role, address string }{{east, "active", s.east}, {west, "standby", s.west}} {
+			fail := ""
+			if r.kind == "app" && p.region == west {
+				fail = o.fail
+			}
 			fmt.Fprintf(&text, "    - {region: %s, role: %s, driver: exec, address: \"%s:443\", config: {command: %q, env: {AGENT_LOG: %q, AGENT_ROLE: %s, "+
 				"AGENT_SEED: \"%d\", AGENT_WORK: %s, AGENT_DIES: %q, AGENT_FAIL: %q}}}\n",
 				p.region, p.role, p.address, agent, s.log, p.role, o.seed, o.work, dies, fail)
