@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -59,6 +60,9 @@ func besideOneAnother() error {
 	return flag.Set("test.parallel", fmt.Sprint(3*runtime.GOMAXPROCS(0)))
 }
 
+// scriptsWithin bounds all scripts together, so that a program which should have ended and did not is told of within the run.
+const scriptsWithin = 4 * time.Minute
+
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{
@@ -68,6 +72,7 @@ func TestScripts(t *testing.T) {
 		Cmds:                commands(),
 		Setup:               setup,
 		Condition:           condition,
+		Deadline:            time.Now().Add(scriptsWithin),
 	})
 }
 
