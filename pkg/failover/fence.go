@@ -18,6 +18,9 @@ import (
 // stored, so that a new leader waits the rest only. One that holds data and that nothing of this keeps from writing holds the run,
 // unless somebody has forced it with a reason.
 func (s *Service) fence(ctx context.Context, c workflow.Call) (workflow.Outcome, error) {
+	if err := s.mayMove(ctx, c); err != nil {
+		return workflow.Outcome{}, err
+	}
 	in, err := s.info(ctx, c.Run)
 	if err != nil {
 		return workflow.Outcome{}, err

@@ -232,6 +232,70 @@ func TestStepFails(t *testing.T) {
 	})
 }
 
+func TestContinueAfterFailures(t *testing.T) {
+	for name, c := range map[string]struct {
+		fails  map[string]string // the action that fails, by the placement of the database
+		cordon bool
+		roles  string
+	}{
+		"a guard that fails keeps its level where it is":            {nil, true, "east=active west=standby serving east"},
+		"what could not be fenced is not let go at the end":         {map[string]string{"db.east": "fence"}, false, "east=active west=standby serving east"},
+		"what could not be promoted leaves the old one fenced only": {map[string]string{"db.west": "promote"}, false, "east=fenced west=standby serving east"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, databasetest.Open(t, database.Infra))
+			w.shop(nil)
+			w.policy(func(p *failover.PolicySpec) { p.OnStepFailure = failover.ContinueOnFailure })
+			run, err := w.trigger(nil)
+			must(t, err)
+			change := map[string]map[string]any{}
+			for placement, action := range c.fails {
+				change[placement] = map[string]any{"failActions": []any{action}}
+			}
+			w.shop(change)
+			if c.cordon {
+				w.write(func(ctx context.Context, tx *database.Tx) error {
+					_, err := w.store.Cordon(ctx, tx, "west", "floods")
+					return err
+				})
+			}
+			w.lead()
+			run = w.until(run.ID, failover.Failed)
+			if got := w.roles("db"); got != c.roles {
+				t.Errorf("%s\n%s", got, steps(run))
+			}
+			for _, e := range w.sim.Effects("acme", "db", "east") {
+				if e.Action == provider.Demote {
+					t.Errorf("the only database was demoted\n%s", steps(run))
+				}
+			}
+			want := "east=standby west=active serving west"
+			if c.cordon {
+				want = "east=active west=standby serving east"
+			}
+			if got := w.roles("app"); got != want {
+				t.Errorf("the app is %s", got)
+			}
+		})
+	}
+	t.Run("a standby that did not rejoin is not promoted", func(t *testing.T) {
+		w := newWorld(t, databasetest.Open(t, database.Infra))
+		w.shop(nil)
+		w.policy(func(p *failover.PolicySpec) { p.OnStepFailure = failover.ContinueOnFailure })
+		w.lead()
+		run, err := w.trigger(func(r *failover.TriggerRequest) { r.Mode = failover.Forced })
+		must(t, err)
+		w.until(run.ID, failover.Succeeded)
+		w.shop(map[string]map[string]any{"db.east": {"failActions": []any{"demote"}}})
+		run, err = w.trigger(func(r *failover.TriggerRequest) { r.Kind, r.From, r.To = failover.KindFailback, "west", "east" })
+		must(t, err)
+		run = w.until(run.ID, failover.Failed)
+		if got := w.roles("db"); got != "east=fenced west=active serving west" {
+			t.Errorf("%s\n%s", got, steps(run))
+		}
+	})
+}
+
 func TestLease(t *testing.T) {
 	w := newWorld(t, databasetest.Open(t, database.Infra))
 	down := map[string]any{"failActions": []any{"fence", "check"}}

@@ -227,6 +227,11 @@ func (s *Service) release(ctx context.Context, c workflow.Call) (workflow.Outcom
 		return workflow.Outcome{}, err
 	}
 	region, rejoins := in.releases(c.Step)
+	if !rejoins {
+		if moved, err := s.hasMoved(ctx, c, in.To); err != nil || !moved {
+			return workflow.Outcome{Skipped: true, Message: "it has not moved: its placement in " + region + " stays as it is", Result: stays{true}}, err
+		}
+	}
 	order, err := s.instruct(ctx, c, region, "", provider.Demote)
 	if err != nil {
 		return workflow.Outcome{}, err
@@ -257,7 +262,10 @@ func (in runInput) releases(step workflow.Step) (region string, rejoins bool) {
 	return in.From, false
 }
 
-func (s *Service) released(ctx context.Context, tx *database.Tx, c workflow.Call, _ workflow.Outcome) error {
+func (s *Service) released(ctx context.Context, tx *database.Tx, c workflow.Call, o workflow.Outcome) error {
+	if _, stays := o.Result.(stays); stays {
+		return nil
+	}
 	in, err := s.inputOf(c.Run)
 	if err != nil {
 		return err

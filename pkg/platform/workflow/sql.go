@@ -46,6 +46,8 @@ const stepColumns = `id, lane, action, level, seq, input, predicted_us, max_atte
 
 const getStepsSQL = `select ` + stepColumns + ` from workflow_steps where tenant = $1 and run = $2 order by position`
 
+const stepStatusSQL = `select status from workflow_steps where tenant = $1 and run = $2 and id = $3`
+
 const insertStepHead = `insert into workflow_steps (tenant, run, position, ` + stepColumns + `) values `
 
 // insertStepsSQL inserts n steps: $1 tenant, $2 run, then stepArgs each.

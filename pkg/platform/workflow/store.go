@@ -26,6 +26,12 @@ func Get(ctx context.Context, tx *database.Tx, id string) (Run, error) {
 	return r, err
 }
 
+// StepStatus gives the state of one step of a run; omni.CodeNotFound when there is none.
+func StepStatus(ctx context.Context, tx *database.Tx, tenant, run, step string) (status string, err error) {
+	err = tx.QueryRow(ctx, stepStatusSQL, []any{tenant, run, step}, &status)
+	return status, err
+}
+
 // getRun is Get without the steps.
 func getRun(ctx context.Context, tx *database.Tx, id string) (Run, error) {
 	var r Run
