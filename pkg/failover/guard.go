@@ -136,6 +136,9 @@ func (p *planner) guardTarget() {
 	if policy := p.w.Policy; policy != nil && p.r.To != policy.Spec.Primary && !slices.Contains(policy.Spec.Targets, p.r.To) {
 		p.warn("%s is neither the primary nor a target of policy %s", p.r.To, policy.Name)
 	}
+	if policy := p.w.Policy; policy != nil && p.w.onFailure(p.r.Mode, p.r.From) != policy.Spec.WithDefaults().OnStepFailure {
+		p.warn("a step that fails pauses the run instead of rolling it back: %s is down and cannot take anything back", p.r.From)
+	}
 }
 
 // guardMover holds what drivers said of a resource's placements against the plan.

@@ -206,6 +206,24 @@ func TestStepFails(t *testing.T) {
 			t.Errorf("the old database saw %v", effects)
 		}
 	})
+	t.Run("it does not roll back into a region that is down", func(t *testing.T) {
+		w := newWorld(t, databasetest.Open(t, database.Infra))
+		w.shop(map[string]map[string]any{"lb.west": {"failActions": []any{"promote"}}})
+		w.policy(func(p *failover.PolicySpec) { p.OnStepFailure = failover.RollbackOnFailure })
+		w.sky.set("east", true)
+		plan, err := w.s.PlanFor(w.ctx, failover.Request{Tenant: "acme", From: "east", To: "west"})
+		must(t, err)
+		if !slices.ContainsFunc(plan.Warnings, func(s string) bool { return strings.Contains(s, "instead of rolling it back") }) {
+			t.Errorf("the plan warns of %q", plan.Warnings)
+		}
+		run, err := w.trigger(nil)
+		must(t, err)
+		w.lead()
+		w.until(run.ID, failover.Paused)
+		if got := w.roles("db"); got != "east=fenced west=active serving west" {
+			t.Errorf("the database that serves is %s", got)
+		}
+	})
 	t.Run("what a driver does not support is skipped, and said", func(t *testing.T) {
 		w := newWorld(t, databasetest.Open(t, database.Infra))
 		w.shop(map[string]map[string]any{"lb.east": {"unsupportedActions": []any{"fence", "demote"}}})

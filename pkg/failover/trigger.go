@@ -157,10 +157,6 @@ func (s *Service) insert(ctx context.Context, tx *database.Tx, w World, run Run,
 
 // spec is the run as the engine takes it.
 func (s *Service) spec(w World, run Run, plan Plan, r Request) (workflow.Spec, error) {
-	onFailure := PauseOnFailure
-	if w.Policy != nil {
-		onFailure = w.Policy.Spec.WithDefaults().OnStepFailure
-	}
 	input, err := json.Marshal(runInput{
 		From: run.From, To: run.To, Mode: run.Mode, Levels: plan.Levels, InitiatedAt: run.InitiatedAt,
 		MaxLag: omni.Duration(w.maxLag(r)), IgnoreLag: run.Mode == Forced && r.Reason != "" && !r.byPolicy,
@@ -180,7 +176,7 @@ func (s *Service) spec(w World, run Run, plan Plan, r Request) (workflow.Spec, e
 	}
 	return workflow.Spec{
 		ID: run.ID, Kind: workflowKind, Tenant: run.Tenant, Key: key(run.Tenant), Input: input, Steps: steps,
-		OnFailure: string(onFailure), Parallel: s.opts.Parallel, AwaitApproval: run.Status == AwaitingApproval,
+		OnFailure: string(w.onFailure(run.Mode, run.From)), Parallel: s.opts.Parallel, AwaitApproval: run.Status == AwaitingApproval,
 	}, nil
 }
 

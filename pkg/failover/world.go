@@ -74,3 +74,16 @@ func (w World) maxLag(r Request) time.Duration {
 	}
 	return defaultMaxLag
 }
+
+// onFailure is what a step that fails for good leads to: what the policy says, but for a rollback of a forced move out of a region that
+// is down. That would stop what serves in the target, and then not be able to wake the source.
+func (w World) onFailure(mode Mode, from string) OnFailure {
+	if w.Policy == nil {
+		return PauseOnFailure
+	}
+	says := w.Policy.Spec.WithDefaults().OnStepFailure
+	if says == RollbackOnFailure && mode == Forced && w.health(from) == Down {
+		return PauseOnFailure
+	}
+	return says
+}
