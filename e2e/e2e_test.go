@@ -61,7 +61,7 @@ func besideOneAnother() error {
 }
 
 // scriptsWithin bounds all scripts together, so that a program which should have ended and did not is told of within the run.
-const scriptsWithin = 4 * time.Minute
+const scriptsWithin = 8 * time.Minute
 
 func TestScripts(t *testing.T) {
 	t.Parallel()

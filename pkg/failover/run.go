@@ -77,7 +77,7 @@ type Run struct {
 	Trigger       string     `json:"trigger"` // manual or policy
 	Status        Status     `json:"status"`
 	PlanHash      string     `json:"plan_hash"`
-	Reason        string     `json:"reason,omitempty"`
+	Reason        string     `json:"reason"`
 	InitiatedBy   string     `json:"initiated_by"`
 	InitiatedAt   time.Time  `json:"initiated_at"`
 	FinishedAt    *time.Time `json:"finished_at"`
@@ -102,5 +102,5 @@ type Step struct {
 	StartedAt   *time.Time `json:"started_at"`
 	FinishedAt  *time.Time `json:"finished_at"`
 	Message     string     `json:"message,omitempty"` // why it was skipped, or what it found
-	Error       string     `json:"error,omitempty"`
+	Error       string     `json:"error"`
 }
