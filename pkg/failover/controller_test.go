@@ -3,6 +3,7 @@ package failover_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -311,4 +312,31 @@ func TestPolicies(t *testing.T) {
 			return w.s.DeletePolicy(ctx, tx, "acme", "default")
 		}))
 	})
+}
+
+// partly shows some zones of a region as down.
+type partly struct {
+	*skies
+	region string
+	zones  []string
+}
+
+func (p partly) Observations(region string, since time.Time) []infra.Observation {
+	list := p.skies.Observations(region, since)
+	for i := range list {
+		list[i].OK = list[i].OK && (region != p.region || !slices.Contains(p.zones, list[i].Zone))
+	}
+	return list
+}
+
+func TestGuardJudgesByThePolicy(t *testing.T) {
+	w := newWorld(t, databasetest.Open(t, database.Infra), func(o *failover.Options) {
+		o.Observations = partly{o.Observations.(*skies), "west", []string{"a", "b"}}
+	})
+	w.shop(nil)
+	w.policy(func(p *failover.PolicySpec) { p.Trigger.Zones = 3 })
+	w.lead()
+	run, err := w.trigger(nil) // two of three zones are down, and the policy says that three must be
+	must(t, err)
+	w.until(run.ID, failover.Succeeded)
 }

@@ -23,7 +23,7 @@ func (s *Service) guard(ctx context.Context, c workflow.Call) (workflow.Outcome,
 	if err != nil {
 		return workflow.Outcome{}, err
 	}
-	if err := s.guardRegion(ctx, in.To); err != nil {
+	if err := s.guardRegion(ctx, c.Run.Tenant, in.To); err != nil {
 		return workflow.Outcome{}, err
 	}
 	level := c.Step.Level / phases
@@ -38,10 +38,18 @@ func (s *Service) guard(ctx context.Context, c workflow.Call) (workflow.Outcome,
 	return workflow.Outcome{Message: fmt.Sprintf("%d may move to %s", len(names), in.To)}, nil
 }
 
-func (s *Service) guardRegion(ctx context.Context, name string) error {
+// guardRegion judges the region as the plan did: by the tenant's own trigger.
+func (s *Service) guardRegion(ctx context.Context, tenant, name string) error {
 	var region infra.Region
-	err := s.db.Read(ctx, database.Platform(), func(ctx context.Context, tx *database.Tx) (err error) {
-		region, err = s.infra.Region(ctx, tx, name)
+	var trigger Trigger
+	err := s.db.Read(ctx, database.Tenant(tenant), func(ctx context.Context, tx *database.Tx) (err error) {
+		if region, err = s.infra.Region(ctx, tx, name); err != nil {
+			return err
+		}
+		policy, err := policyOf(ctx, tx, tenant)
+		if policy != nil {
+			trigger = policy.Spec.Trigger
+		}
 		return err
 	})
 	if err != nil {
@@ -50,7 +58,7 @@ func (s *Service) guardRegion(ctx context.Context, name string) error {
 	if region.Cordoned {
 		return omni.Errorf(omni.CodeRefused, "%s is cordoned%s", name, because(region.CordonReason))
 	}
-	if v := s.judge(region, Trigger{}, s.now()); v.Health == Down {
+	if v := s.judge(region, trigger, s.now()); v.Health == Down {
 		return omni.Errorf(omni.CodeRefused, "%s is down%s", name, because(v.Reason))
 	}
 	return nil
