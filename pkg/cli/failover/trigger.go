@@ -1,11 +1,13 @@
 package failover
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"github.com/omnicloud/omnicloud/pkg/cli/console"
+	"github.com/omnicloud/omnicloud/pkg/client"
 	"github.com/omnicloud/omnicloud/pkg/failover"
 	"github.com/omnicloud/omnicloud/pkg/omni"
 )
@@ -50,23 +52,7 @@ func newTrigger(c *console.Console, kind failover.Kind) *cobra.Command {
 				return err
 			}
 			body.Confirm = tenant
-			ctx, cancel := c.WithTimeout(cmd.Context())
-			defer cancel()
-			run, err := api.Trigger(ctx, body)
-			if err != nil {
-				return err
-			}
-			c.Say("%s", run.ID) // before anything is waited for, so that nobody loses the run
-			if !wait {
-				return printRun(c, run, false)
-			}
-			if run, err = Follow(ctx, c, api, run.ID); err != nil {
-				return err
-			}
-			if err := printRun(c, run, true); err != nil {
-				return err
-			}
-			return outcome(run)
+			return start(cmd.Context(), c, api, body, wait)
 		},
 	}
 	r.flags(c, cmd)
@@ -77,6 +63,27 @@ func newTrigger(c *console.Console, kind failover.Kind) *cobra.Command {
 	flags.BoolVar(&wait, "wait", false, "follow the run to its end; the exit code then says how it went")
 	flags.StringVar(&confirm, "confirm", "", "the tenant's name, instead of typing it")
 	return cmd
+}
+
+// start triggers the run and, if it is to be waited for, follows it to its end.
+func start(ctx context.Context, c *console.Console, api *client.Client, body failover.TriggerRequest, wait bool) error {
+	ctx, cancel := c.WithTimeout(ctx)
+	defer cancel()
+	run, err := api.Trigger(ctx, body)
+	if err != nil {
+		return err
+	}
+	c.Say("%s", run.ID) // before anything is waited for, so that nobody loses the run
+	if !wait {
+		return printRun(c, run, false)
+	}
+	if run, err = Follow(ctx, c, api, run.ID); err != nil {
+		return err
+	}
+	if err := printRun(c, run, true); err != nil {
+		return err
+	}
+	return outcome(run)
 }
 
 func orWord(s, otherwise string) string {
