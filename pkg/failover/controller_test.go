@@ -340,3 +340,40 @@ func TestGuardJudgesByThePolicy(t *testing.T) {
 	must(t, err)
 	w.until(run.ID, failover.Succeeded)
 }
+
+func TestRunsThatWaitDoNotBrake(t *testing.T) {
+	w := newWorld(t, databasetest.Open(t, database.Infra), func(o *failover.Options) { o.MaxAlive, o.MaxPerHour = 1, 1 })
+	for tenant, approval := range map[string]failover.Approval{"a": failover.Manual, "b": failover.Manual, "c": failover.Automatic} {
+		w.resource(tenant, "db", "database", nil, placement("east", infra.Active, nil), placement("west", infra.Standby, nil))
+		w.write(func(ctx context.Context, tx *database.Tx) error {
+			_, err := w.s.ApplyPolicy(ctx, tx, omni.Metadata{Name: "default", Tenant: tenant},
+				failover.PolicySpec{Primary: "east", Targets: []string{"west"}, Approval: approval})
+			return err
+		})
+	}
+	w.lead()
+	w.sky.set("east", true)
+	eventually(t, "the one that needs no approval moves", func() bool {
+		return slices.ContainsFunc(w.runs(), func(r failover.Run) bool { return r.Tenant == "c" && r.Status == failover.Succeeded })
+	})
+}
+
+func TestWhatRunsIsNotBlocked(t *testing.T) {
+	w := newWorld(t, databasetest.Open(t, database.Infra))
+	w.shop(map[string]map[string]any{"db.west": {"failActions": []any{"promote"}}})
+	w.policy(nil)
+	_, err := w.s.SetFrozen(w.ctx, true, "a migration")
+	must(t, err)
+	w.lead()
+	w.sky.set("east", true)
+	blocked := func() int {
+		f, err := w.s.Automation(w.ctx)
+		must(t, err)
+		return len(f.Blocked)
+	}
+	eventually(t, "it is blocked", func() bool { return blocked() == 1 })
+	_, err = w.s.SetFrozen(w.ctx, false, "")
+	must(t, err)
+	eventually(t, "its run has paused", func() bool { return len(w.runs()) == 1 && w.runs()[0].Status == failover.Paused })
+	eventually(t, "it does not count as blocked any more", func() bool { return blocked() == 0 })
+}

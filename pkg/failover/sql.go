@@ -31,8 +31,9 @@ const (
 	setSwitch = `update failover_runs set dns_switched_ms = $3 where tenant = $1 and id = $2 and dns_switched_ms is null`
 	aliveRun  = `select id from failover_runs where tenant = $1 and finished_at is null order by id desc limit 1`
 	lastRun   = `select ` + runColumns + ` from failover_runs where tenant = $1 and finished_at is not null order by finished_at desc limit 1`
-	countRuns = `select count(*) from failover_runs where cause = 'policy' and finished_at is null`
-	countHour = `select count(*) from failover_runs where cause = 'policy' and initiated_at > $1`
+	// What only waits for somebody to approve it moves nothing yet, and must not keep others from moving.
+	countRuns = `select count(*) from failover_runs where cause = 'policy' and finished_at is null and status <> 'awaiting_approval'`
+	countHour = `select count(*) from failover_runs where cause = 'policy' and initiated_at > $1 and status <> 'awaiting_approval'`
 
 	insertLease = `insert into failover_leases (tenant, run, step, contacted_at) values ($1, $2, $3, $4) on conflict (tenant, run, step) do nothing`
 	selectLease = `select contacted_at from failover_leases where tenant = $1 and run = $2 and step = $3`

@@ -2,6 +2,7 @@ package failover
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/omnicloud/omnicloud/pkg/omni"
@@ -26,8 +27,8 @@ func (c *controller) handle(ctx context.Context, v view, d due) error {
 	if blocked != nil {
 		return c.block(ctx, *blocked)
 	}
-	if target == "" {
-		return nil
+	if target == "" { // a run moves the tenant already: nothing blocks that any more
+		return c.forget(ctx, d.key())
 	}
 	c.mu.Lock()
 	c.busy[d.key()] = true
@@ -178,11 +179,19 @@ func (c *controller) unblock(ctx context.Context, list []due) error {
 		}
 	}
 	c.mu.Unlock()
-	if len(gone) == 0 {
+	return c.forget(ctx, gone...)
+}
+
+// forget removes what was recorded as blocked, where something was.
+func (c *controller) forget(ctx context.Context, keys ...dueKey) error {
+	c.mu.Lock()
+	keys = slices.DeleteFunc(keys, func(k dueKey) bool { _, known := c.blocked[k]; return !known })
+	c.mu.Unlock()
+	if len(keys) == 0 {
 		return nil
 	}
 	err := c.write(ctx, func(ctx context.Context, tx *database.Tx) error {
-		for _, k := range gone {
+		for _, k := range keys {
 			if _, err := tx.Exec(ctx, deleteBlocked, k.tenant, k.from); err != nil {
 				return err
 			}
@@ -194,7 +203,7 @@ func (c *controller) unblock(ctx context.Context, list []due) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, k := range gone {
+	for _, k := range keys {
 		delete(c.blocked, k)
 	}
 	return nil
