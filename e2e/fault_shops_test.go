@@ -242,24 +242,31 @@ func (s *shop) holdsOnce(t *testing.T, run moveRun) {
 	}
 	for _, p := range slices.SortedFunc(maps.Keys(had), func(a, b piece) int { return strings.Compare(a.run+a.step, b.run+b.step) }) {
 		if had[p] > 1 {
-			t.Errorf("%s: %s of %s had its effect %d times:\n%s", s.tenant, p.step, p.run, had[p], s.history(t))
+			t.Errorf("%s: %s of %s had its effect %d times:\n%s", s.tenant, p.step, p.run, had[p], s.history(t, p.run, p.step))
 		}
 	}
 	for _, step := range run.Steps {
 		acts := step.Action == "fence" || step.Action == "promote" || step.Action == "release"
 		if acts && step.Status == "succeeded" && had[piece{run.ID, step.ID}] == 0 {
-			t.Errorf("%s: %s of %s counts as done, and never had an effect:\n%s", s.tenant, step.ID, run.ID, s.history(t))
+			t.Errorf("%s: %s of %s counts as done, and never had an effect:\n%s", s.tenant, step.ID, run.ID, s.history(t, run.ID, step.ID))
 		}
 	}
 }
 
-func (s *shop) history(t *testing.T) string {
+// history gives the lines of the agents' log that are about a step of a run.
+func (s *shop) history(t *testing.T, run, step string) string {
 	t.Helper()
 	text, err := os.ReadFile(s.log)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return string(text)
+	var lines strings.Builder
+	for line := range strings.Lines(string(text)) {
+		if strings.Contains(line, `"`+run+`"`) && strings.Contains(line, `"`+step+`"`) {
+			lines.WriteString(line)
+		}
+	}
+	return lines.String()
 }
 
 // epochsGrow fails if an older leader had an effect on the shop after a newer one.
