@@ -30,7 +30,8 @@ func run() error {
 	wal.SegmentSizeBytes = 1 << 20 // it is written in full at the start
 	loopback := []url.URL{{Scheme: "http", Host: "127.0.0.1:0"}}
 	cfg := embed.NewConfig()
-	cfg.Dir, cfg.LogLevel, cfg.LogOutputs = os.Args[1], "error", []string{"stderr"}
+	// It logs its own end as errors; those of its start are returned.
+	cfg.Dir, cfg.LogLevel, cfg.LogOutputs = os.Args[1], "fatal", []string{"stderr"}
 	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = loopback, loopback
 	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = nil, loopback
 	cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
