@@ -9,6 +9,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"github.com/omnicloud/omnicloud/pkg/infra"
 	"github.com/omnicloud/omnicloud/pkg/omni"
@@ -363,5 +364,34 @@ func TestMissedIntervalsAreNotMadeUpFor(t *testing.T) {
 	due, wait := s.ready(start.Add(3500*time.Millisecond), nil)
 	if len(due) != 1 || due[0].missed != 3 || wait != 500*time.Millisecond || !p.due.Equal(start.Add(4*time.Second)) {
 		t.Errorf("due %+v, next in %s", due, wait)
+	}
+}
+
+// set gives t as a clock shows it whose wall part was set by d meanwhile: its monotonic part is as it was. There is no other way to
+// make such a time than in the two words that time.Time documents, so the test looks whether they still are what it takes them for.
+func set(t *testing.T, at time.Time, d time.Duration) time.Time {
+	t.Helper()
+	moved := at
+	*(*uint64)(unsafe.Pointer(&moved)) += uint64(d/time.Second) << 30
+	if moved.Sub(at) != 0 || moved.Unix()-at.Unix() != int64(d/time.Second) {
+		t.Skip("this version of Go keeps times in another form")
+	}
+	return moved
+}
+
+func TestAClockThatIsSetChangesNothing(t *testing.T) {
+	for _, d := range []time.Duration{time.Hour, -time.Hour} {
+		began := time.Now()
+		p := newProbe(key{"r", "a", "p"}, every("p", time.Second), began)
+		p.record(answer{at: began.Add(time.Second), ok: true})
+		p.record(answer{at: set(t, began.Add(2*time.Second), d), err: "refused"})
+		now := set(t, began.Add(3*time.Second), d)
+		list := p.observations(nil, "me", now.Add(-5*time.Second), now)
+		if len(list) != 2 || !list[0].OK || list[1].OK || !list[0].At.Before(list[1].At) || now.Sub(list[1].At) > 2*time.Second {
+			t.Errorf("after the clock was set by %s: %+v", d, list)
+		}
+		if list = p.observations(nil, "me", now.Add(-1500*time.Millisecond), now); len(list) != 1 {
+			t.Errorf("after the clock was set by %s, %d observations are of the last 1.5s", d, len(list))
+		}
 	}
 }

@@ -157,19 +157,21 @@ func (p *probe) last() (a answer, ok bool) {
 	return answer{}, false
 }
 
-// observations appends what was observed at since or later to list, oldest first.
-func (p *probe) observations(list []infra.Observation, observer string, since time.Time) []infra.Observation {
+// observations appends what was observed at since or later to list, oldest first. now is a reading of the clock with which they were
+// made: how long ago each was is told by its monotonic part, so that a wall clock that was set in between, forward or back, makes
+// nothing newer or older than it is.
+func (p *probe) observations(list []infra.Observation, observer string, since, now time.Time) []infra.Observation {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	n := len(p.ring)
-	from := 0
-	for ; from < n && p.ring[(p.next+from)%n].at.Before(since); from++ {
-	}
-	for i := from; i < n; i++ {
-		a := p.ring[(p.next+i)%n]
+	for i := range p.ring {
+		a := p.ring[(p.next+i)%len(p.ring)]
+		at := now.Add(-now.Sub(a.at)).UTC()
+		if at.Before(since) {
+			continue
+		}
 		list = append(list, infra.Observation{
 			Region: p.key.region, Zone: p.key.zone, Probe: p.key.probe, Observer: observer,
-			At: a.at.UTC(), OK: a.ok, Latency: a.latency, Error: a.err,
+			At: at, OK: a.ok, Latency: a.latency, Error: a.err,
 		})
 	}
 	return list

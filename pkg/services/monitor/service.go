@@ -226,8 +226,9 @@ func (s *Service) of(region string) []*probe {
 // It reaches back five minutes at most, and to the start of the process.
 func (s *Service) Observations(region string, since time.Time) []infra.Observation {
 	var list []infra.Observation
+	now := s.opts.Now()
 	for _, p := range s.of(region) {
-		list = p.observations(list, s.opts.Observer, since)
+		list = p.observations(list, s.opts.Observer, since, now)
 	}
 	return list
 }
