@@ -71,7 +71,11 @@ func (d *daemon) resourceKind() config.Kind {
 		Doc: "A logical thing of a tenant, such as its orders database, with a placement in each region that has it.",
 		New: func() any { return new(infra.ResourceSpec) },
 		Apply: func(ctx context.Context, tx *database.Tx, meta omni.Metadata, spec any) (omni.Outcome, error) {
-			return d.infra.ApplyResource(ctx, tx, meta, *spec.(*infra.ResourceSpec))
+			wanted := *spec.(*infra.ResourceSpec)
+			if err := d.keepPrograms(ctx, tx, meta, wanted); err != nil {
+				return "", err
+			}
+			return d.infra.ApplyResource(ctx, tx, meta, wanted)
 		},
 		Check: d.infra.CheckGraph,
 		Get: func(ctx context.Context, tx *database.Tx, tenant, name string) (any, error) {
