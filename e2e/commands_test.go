@@ -26,7 +26,7 @@ func commands() map[string]func(ts *testscript.TestScript, neg bool, args []stri
 	return map[string]func(ts *testscript.TestScript, neg bool, args []string){
 		"start": cmdStart,
 		"halt":  cmdHalt,
-		"died":  cmdDied,
+		"dies":  cmdDies,
 		"until": cmdUntil,
 		"dig":   cmdDig,
 		"field": cmdField,
@@ -51,7 +51,6 @@ type daemons struct {
 type daemon struct {
 	cmd  *exec.Cmd
 	done chan struct{}
-	log  *os.File
 }
 
 // readyLine is what omnid prints once it serves.
@@ -69,7 +68,29 @@ func cmdStart(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
 		ts.Fatalf("usage: start NAME [ENV=VALUE…] [flags…]")
 	}
-	name, args := args[0], args[1:]
+	name, dir := args[0], ts.MkAbs(args[0])
+	d, ready := launch(ts, name, args[1:])
+	all := ts.Value(daemonsKey{}).(*daemons)
+	all.mu.Lock()
+	all.running[name] = d
+	all.mu.Unlock()
+	select {
+	case line := <-ready:
+		ts.Setenv("OMNI_SERVER", "http://"+line.Listen)
+		ts.Setenv("LISTEN", line.Listen)
+		ts.Setenv("OMNI_TOKEN_FILE", filepath.Join(dir, "admin.token"))
+		ts.Setenv("OMNI_DNS", line.DNS)
+		ts.Setenv("OMNI_METRICS", line.Metrics)
+	case <-d.done:
+		text, _ := os.ReadFile(dir + ".log") // for the message only
+		ts.Fatalf("omnid ended before it was ready:\n%s", text)
+	case <-time.After(30 * time.Second):
+		ts.Fatalf("omnid was not ready after 30 s")
+	}
+}
+
+// launch starts an omnid; ready gets its ready line.
+func launch(ts *testscript.TestScript, name string, args []string) (d *daemon, ready chan readyLine) {
 	env := append(os.Environ(), "HOME="+ts.Getenv("HOME"))
 	for len(args) > 0 && !strings.HasPrefix(args[0], "-") && strings.Contains(args[0], "=") {
 		env, args = append(env, args[0]), args[1:]
@@ -84,13 +105,11 @@ func cmdStart(ts *testscript.TestScript, neg bool, args []string) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // no omnid outlives the tests
 	out, err := cmd.StdoutPipe()
 	ts.Check(err)
-	ts.Check(cmd.Start())
-	d := &daemon{cmd: cmd, done: make(chan struct{}), log: log}
-	all := ts.Value(daemonsKey{}).(*daemons)
-	all.mu.Lock()
-	all.running[name] = d
-	all.mu.Unlock()
-	ready := make(chan readyLine, 1)
+	err = cmd.Start()
+	_ = log.Close() // the process has its own handle
+	ts.Check(err)
+	d = &daemon{cmd: cmd, done: make(chan struct{})}
+	ready = make(chan readyLine, 1)
 	go func() {
 		defer close(d.done)
 		lines := bufio.NewScanner(out)
@@ -102,19 +121,7 @@ func cmdStart(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		_ = cmd.Wait() // how it ended is the script's to judge
 	}()
-	select {
-	case line := <-ready:
-		ts.Setenv("OMNI_SERVER", "http://"+line.Listen)
-		ts.Setenv("LISTEN", line.Listen)
-		ts.Setenv("OMNI_TOKEN_FILE", filepath.Join(dir, "admin.token"))
-		ts.Setenv("OMNI_DNS", line.DNS)
-		ts.Setenv("OMNI_METRICS", line.Metrics)
-	case <-d.done:
-		text, _ := os.ReadFile(dir + ".log") // for the message only
-		ts.Fatalf("omnid ended before it was ready:\n%s", text)
-	case <-time.After(30 * time.Second):
-		ts.Fatalf("omnid was not ready after 30 s")
-	}
+	return d, ready
 }
 
 // cmdHalt: halt NAME [-kill|-stop|-cont] ends an omnid in good order, or with SIGKILL; or only sends it SIGSTOP or SIGCONT.
@@ -150,24 +157,18 @@ func cmdHalt(ts *testscript.TestScript, neg bool, args []string) {
 	all.mu.Unlock()
 }
 
-// cmdDied: died NAME waits until an omnid has ended by itself; with an exit code of 0, that is a failure.
-func cmdDied(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: died NAME")
+// cmdDies: dies NAME [ENV=VALUE…] [flags of omnid…] starts an omnid that must end by itself, within 60 s, and not in good order.
+func cmdDies(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: dies NAME [ENV=VALUE…] [flags…]")
 	}
-	all := ts.Value(daemonsKey{}).(*daemons)
-	all.mu.Lock()
-	d := all.running[args[0]]
-	delete(all.running, args[0])
-	all.mu.Unlock()
-	if d == nil {
-		ts.Fatalf("no omnid is called %s", args[0])
-	}
+	d, _ := launch(ts, args[0], args[1:])
 	select {
 	case <-d.done:
-	case <-time.After(30 * time.Second):
+	case <-time.After(time.Minute):
 		_ = d.cmd.Process.Kill() // the script fails anyway
-		ts.Fatalf("omnid is alive after 30 s")
+		<-d.done
+		ts.Fatalf("omnid was alive after a minute")
 	}
 	if d.cmd.ProcessState.Success() {
 		ts.Fatalf("omnid ended in good order")
