@@ -143,6 +143,24 @@ func TestOmnidServesStopsAndServesAgain(t *testing.T) {
 	}
 }
 
+func TestAnEventThatNobodyCanTakeDoesNotKeepOmnidFromStarting(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	_, stop := start(t, dir)
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	c, _, err := load(t, "", nil, "--data-dir", dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	daemon.Tamper(t, c, "infra", `insert into outbox (id, type, subject, tenant, event, at) values ('evt_x', 'omni.audit.record', 'audit/', '',
+		'{"specversion":"1.0","id":"evt_x","source":"/x","type":"omni.audit.record","subject":"audit/","data":"no record"}', '2026-01-01T00:00:00.000000Z')`)
+	line, _ := start(t, dir)
+	if status, body := get(t, "http://"+line.Listen+"/readyz?verbose", ""); status != http.StatusServiceUnavailable || !strings.Contains(body, "relay lag") {
+		t.Errorf("readyz does not say that an event waits: %d %s", status, body)
+	}
+}
+
 func TestASecondOmnidOnTheSameDirectoryIsTold(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	start(t, dir)
@@ -214,7 +232,20 @@ func TestTheConfigurationIsReloaded(t *testing.T) {
 
 func TestVerifyFindsWhatWasBroken(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
-	_, stop := start(t, dir)
+	line, stop := start(t, dir)
+	token, err := os.ReadFile(filepath.Join(dir, "admin.token"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The first record, of the first key, comes to the log a moment after omnid is ready.
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		if _, body := get(t, "http://"+line.Listen+"/api/v1/audit", strings.TrimSpace(string(token))); strings.Contains(body, "key.create") {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the log stays empty")
+		}
+	}
 	if err := stop(); err != nil {
 		t.Fatal(err)
 	}
