@@ -68,8 +68,13 @@ func (d *daemon) stream(ctx context.Context, in *rest.StreamInput, send func(id,
 	return nil
 }
 
-// checks are the dependencies without which this replica is not ready.
+// checks are what a ready replica passes: its dependencies, and that events do not wait for long.
 func (d *daemon) checks() []gateway.Check {
+	return append(d.dependencies(), gateway.Check{Name: "relay lag", Func: d.relayLag})
+}
+
+// dependencies are those without which this replica can do nothing.
+func (d *daemon) dependencies() []gateway.Check {
 	var checks []gateway.Check
 	for _, db := range d.dbs.all() {
 		checks = append(checks, gateway.Check{Name: "database " + string(db.Name()), Func: db.Ping})
@@ -82,7 +87,6 @@ func (d *daemon) checks() []gateway.Check {
 			}
 			return nil
 		}},
-		gateway.Check{Name: "relay lag", Func: d.relayLag},
 	)
 }
 
@@ -117,22 +121,27 @@ func (d *daemon) services(ctx context.Context) ([]gateway.Service, error) {
 	return list, nil
 }
 
-// untilReady waits for every check to pass.
+// untilReady waits until every dependency answers. Events that wait since long are no reason not to start: whoever cannot take them
+// must not keep tenants in a dead region.
 func (d *daemon) untilReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	ticker := time.NewTicker(readyEvery)
 	defer ticker.Stop()
+	var last error
 	for {
 		err := d.check(ctx)
 		if err == nil {
 			return nil
 		}
+		if last == nil || ctx.Err() == nil { // a check cut off by the end of the time says less than the one before
+			last = err
+		}
 		select {
 		case failed := <-d.life.failed:
 			return failed
 		case <-ctx.Done():
-			return omni.Errorf(omni.CodeUnavailable, "not ready after %s: %w", readyTimeout, err)
+			return omni.Errorf(omni.CodeUnavailable, "not ready after %s: %w", readyTimeout, last)
 		case <-ticker.C:
 		}
 	}
@@ -144,7 +153,7 @@ const (
 )
 
 func (d *daemon) check(ctx context.Context) error {
-	for _, check := range d.checks() {
+	for _, check := range d.dependencies() {
 		if err := check.Func(ctx); err != nil {
 			return fmt.Errorf("%s: %w", check.Name, err)
 		}
