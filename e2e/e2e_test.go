@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"testing"
 	"time"
@@ -90,8 +91,31 @@ func setup(env *testscript.Env) error {
 	}
 	daemons := &daemons{running: map[string]*daemon{}}
 	env.Values[daemonsKey{}] = daemons
-	env.Defer(daemons.stopAll)
+	env.Defer(func() {
+		daemons.stopAll()
+		if trouble := unsaid(env.WorkDir); trouble != "" {
+			env.T().Fatal(trouble)
+		}
+	})
 	return nil
+}
+
+// unsaid finds what an omnid wrote to its log that no script may overlook: a data race, or a panic.
+func unsaid(dir string) string {
+	logs, err := filepath.Glob(filepath.Join(dir, "*.log"))
+	if err != nil {
+		return err.Error()
+	}
+	for _, name := range logs {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return err.Error()
+		}
+		if at := regexp.MustCompile(`(?m)^(WARNING: DATA RACE|panic: |fatal error: )`).FindIndex(text); at != nil {
+			return fmt.Sprintf("%s: %s", filepath.Base(name), text[at[0]:min(len(text), at[0]+8000)])
+		}
+	}
+	return ""
 }
 
 // condition tells the conditions that scripts have besides testscript's own: root is a user that may mount.
