@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -205,8 +206,8 @@ func (l loader) read(s setting) (origin string, err error) {
 		origin = "file " + l.file
 	}
 	if value, ok := l.env[variable(s.key)]; ok {
-		if err := checkType(s, value); err != nil {
-			return "", err
+		if err := fits(s, value); err != nil {
+			return "", omni.Errorf(omni.CodeInvalid, "environment variable %s: %w", variable(s.key), err)
 		}
 		l.v.Set(s.key, value)
 		origin = "environment " + variable(s.key)
@@ -244,11 +245,11 @@ func readFile(v *viper.Viper, fs *pflag.FlagSet, environ []string) (string, erro
 	return file, nil
 }
 
-// knownKeys flattens the file's keys and refuses those that name no setting.
+// knownKeys flattens the file's keys, and refuses those that name no setting or whose value does not fit.
 func knownKeys(v *viper.Viper, file string) (map[string]bool, error) {
-	names := map[string]bool{}
+	names := map[string]setting{}
 	for _, s := range settings() {
-		names[s.key] = true
+		names[s.key] = s
 	}
 	found := map[string]bool{}
 	var walk func(prefix string, tree map[string]any) error
@@ -256,12 +257,16 @@ func knownKeys(v *viper.Viper, file string) (map[string]bool, error) {
 		for key, value := range tree {
 			full := strings.ReplaceAll(prefix+key, "_", "-")
 			below, isTree := value.(map[string]any)
+			s, known := names[full]
 			switch {
 			case isTree:
 				if err := walk(full+".", below); err != nil {
 					return err
 				}
-			case names[full]:
+			case known:
+				if err := fitsInFile(s, value); err != nil {
+					return omni.Errorf(omni.CodeInvalid, "configuration file %s: %s: %w", file, prefix+key, err)
+				}
 				found[full] = true
 				v.Set(full, value)
 			default:
@@ -274,25 +279,46 @@ func knownKeys(v *viper.Viper, file string) (map[string]bool, error) {
 	return found, walk("", v.AllSettings())
 }
 
-// checkType refuses a variable whose text is not of the setting's type, which viper would read as zero.
-func checkType(s setting, value string) error {
+// fits refuses a text that is not of the setting's type, which viper would read as zero.
+func fits(s setting, value string) error {
 	probe := pflag.NewFlagSet("", pflag.ContinueOnError)
 	Flags(probe)
-	if err := probe.Set(flagName(s.key), value); err != nil {
-		return omni.Errorf(omni.CodeInvalid, "environment variable %s: %q does not fit: %w", variable(s.key), value, err)
+	if err := probe.Lookup(flagName(s.key)).Value.Set(value); err != nil {
+		return fmt.Errorf("%q does not fit: %w", value, err)
 	}
 	return nil
 }
+
+// fitsInFile is fits for a value of the file, where lists may be written as such.
+func fitsInFile(s setting, value any) error {
+	list, isList := value.([]any)
+	_, wanted := s.value.([]string)
+	if !isList {
+		return fits(s, fmt.Sprint(value))
+	}
+	if !wanted {
+		return errors.New("takes one value, not a list")
+	}
+	for _, item := range list {
+		if err := fits(s, fmt.Sprint(item)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// passwords finds those of a connection string of PostgreSQL, whether it is a URL or a list of key=value.
+var passwords = regexp.MustCompile(`(?i)((?:ssl)?password\s*=\s*)('(?:[^'\\]|\\.)*'|[^\s&]+)`)
 
 // shown hides passwords in what is printed.
 func shown(s setting, v *viper.Viper) any {
 	value := v.Get(s.key)
 	if address, ok := value.(string); ok && strings.HasSuffix(s.key, "url") {
-		if at := strings.LastIndex(address, "@"); at >= 0 {
-			if scheme := strings.Index(address, "://"); scheme >= 0 {
-				return address[:scheme+3] + "…" + address[at:]
-			}
+		at, scheme := strings.LastIndex(address, "@"), strings.Index(address, "://")
+		if at >= 0 && scheme >= 0 && scheme < at {
+			address = address[:scheme+3] + "…" + address[at:]
 		}
+		return passwords.ReplaceAllString(address, "${1}…")
 	}
 	if d, ok := value.(time.Duration); ok {
 		return d.String()
@@ -312,6 +338,10 @@ func (c Config) check() error {
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		return omni.Errorf(omni.CodeInvalid, "tls-cert and tls-key go together: give both or neither")
 	}
+	if c.TLSClientCA != "" && c.TLSCert == "" {
+		return omni.Errorf(omni.CodeInvalid, "tls-client-ca: without tls-cert and tls-key nobody is asked for a certificate").
+			WithHint("give --tls-cert and --tls-key too")
+	}
 	if c.TLSCert == "" && !c.Insecure && !loopback(c.Listen) {
 		return omni.Errorf(omni.CodeInvalid, "listen: %s is reachable from outside, and there is no TLS", c.Listen).
 			WithHint("give --tls-cert and --tls-key, listen on 127.0.0.1, or say --insecure")
@@ -324,6 +354,9 @@ func (c Config) check() error {
 	}
 	if c.LeaseTTL < 2*time.Second || c.LeaseTTL > time.Minute {
 		return omni.Errorf(omni.CodeInvalid, "election.ttl: %s is not within 2s and 1m", c.LeaseTTL)
+	}
+	if c.DrainTimeout < 0 {
+		return omni.Errorf(omni.CodeInvalid, "drain-timeout: %s is negative", c.DrainTimeout)
 	}
 	if c.MaxRuns < 1 || c.MaxRunsPerHour < 1 {
 		return omni.Errorf(omni.CodeInvalid, "failover.max-concurrent and failover.max-per-hour must be 1 or more").

@@ -96,6 +96,13 @@ func TestWrongConfigurationsAreRefusedByName(t *testing.T) {
 		"lease too short":          {args: []string{"--election-ttl", "1s"}, want: "election.ttl"},
 		"unknown level":            {args: []string{"--log-level", "loud"}, want: "log-level"},
 		"brake of none":            {args: []string{"--failover-max-concurrent", "0"}, want: "freeze"},
+		"duration of another type": {file: "drain-timeout: soon\n", want: "omnid.yaml: drain-timeout"},
+		"duration without a unit":  {file: "election: {ttl: 9}\n", want: "omnid.yaml: election.ttl"},
+		"switch of another type":   {file: "insecure: perhaps\nlisten: 0.0.0.0:1\n", want: "omnid.yaml: insecure"},
+		"number of another type":   {file: "gateway:\n  rate_per_second: many\n", want: "omnid.yaml: gateway.rate_per_second"},
+		"list of one":              {file: "listen: [127.0.0.1:1]\n", want: "not a list"},
+		"clients without TLS":      {args: []string{"--tls-client-ca", "ca.pem"}, want: "tls-client-ca"},
+		"drain of less than none":  {args: []string{"--drain-timeout", "-1s"}, want: "drain-timeout"},
 		"no network":               {args: []string{"--gateway-trusted-proxies", "10.0.0.1"}, want: "trusted-proxies"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -115,13 +122,21 @@ func TestWrongConfigurationsAreRefusedByName(t *testing.T) {
 }
 
 func TestPasswordsAreNotShown(t *testing.T) {
-	_, origins, err := load(t, "", []string{"OMNID_DATABASE_URL=postgres://omni:hunter2@db:5432/omni"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, o := range origins {
-		if strings.Contains(o.String(), "hunter2") {
-			t.Errorf("shown: %s", o)
+	for _, url := range []string{
+		"postgres://omni:hunter2@db:5432/omni", "postgres://omni:hun@hunter2@db:5432/omni", "postgres://db/omni?sslmode=require&password=hunter2",
+		"postgres://db/omni?sslpassword=hunter2&user=a", "host=db password=hunter2 user=omni", "host=db PASSWORD = 'is hunter2' user=omni",
+	} {
+		_, origins, err := load(t, "", []string{"OMNID_DATABASE_AUDIT_URL=" + url})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range origins {
+			if strings.Contains(o.String(), "hunter2") {
+				t.Errorf("shown: %s", o)
+			}
+			if o.Key == "database-audit-url" && !strings.Contains(o.String(), "db") {
+				t.Errorf("not even the host is shown: %s", o)
+			}
 		}
 	}
 }
