@@ -98,8 +98,12 @@ func countObjects(ctx context.Context, tx *database.Tx, kind config.Kind, tenant
 	}
 }
 
-// RemoveAll implements tenants' interface of the same form. Each kind goes in a transaction of its own: called again it goes on.
+// RemoveAll implements tenants' interface of the same form. A run that is alive is aborted first, since it would move what goes. Each kind
+// goes in a transaction of its own: called again it goes on.
 func (o *ownership) RemoveAll(ctx context.Context, tenant string) error {
+	if err := o.daemon.endRun(ctx, tenant); err != nil {
+		return err
+	}
 	for _, kind := range slices.Backward(o.tenanted()) {
 		err := o.db.Write(ctx, database.Tenant(tenant), func(ctx context.Context, tx *database.Tx) error {
 			return removeObjects(ctx, tx, kind, tenant)

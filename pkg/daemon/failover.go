@@ -21,6 +21,28 @@ func (d *daemon) makeFailover() error {
 	return nil
 }
 
+// endRunTimeout bounds the wait for a run that is aborted.
+const endRunTimeout = 20 * time.Second
+
+// endRun aborts the tenant's run, if one is alive, and waits until the steps in the middle of it have ended.
+func (d *daemon) endRun(ctx context.Context, tenant string) error {
+	id, err := d.failover.Alive(ctx, tenant)
+	if err != nil || id == "" {
+		return err
+	}
+	// One that is being aborted already, or has just ended, refuses: waiting tells.
+	if _, err := d.failover.Abort(ctx, tenant, id, "the tenant is deleted"); err != nil && !omni.Is(err, omni.CodeRefused) {
+		return err
+	}
+	wait, cancel := context.WithTimeout(ctx, endRunTimeout)
+	defer cancel()
+	if _, err = d.failover.Wait(wait, id, nil); err != nil && wait.Err() != nil && ctx.Err() == nil {
+		return omni.Errorf(omni.CodeUnfinished, "the run %s is being aborted, and a step of it has not ended yet", id).
+			WithHint("delete the tenant again once the run is over")
+	}
+	return err
+}
+
 // followingRecords lists a tenant's record sets that follow a resource.
 func (d *daemon) followingRecords(ctx context.Context, tenant string) ([]failover.Record, error) {
 	var list []failover.Record

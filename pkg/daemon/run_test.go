@@ -15,8 +15,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/omnicloud/omnicloud/pkg/client"
 	"github.com/omnicloud/omnicloud/pkg/daemon"
+	"github.com/omnicloud/omnicloud/pkg/failover"
 	"github.com/omnicloud/omnicloud/pkg/omni"
+	"github.com/omnicloud/omnicloud/pkg/services/config"
 )
 
 func hintOf(err error) string {
@@ -274,5 +277,33 @@ func TestVerifyOfNothingIsTold(t *testing.T) {
 	}
 	if _, err := daemon.Verify(t.Context(), c); !omni.Is(err, omni.CodeNotFound) {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestATenantThatIsDeletedTakesItsRunAlong(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	line, _ := start(t, dir)
+	api := operate(t, line, dir)
+	broken := strings.Replace(simulated, "config: {role: standby}", "config: {role: standby, failActions: [promote]}", 1)
+	if _, err := api.Apply(t.Context(), []config.File{{Name: "all.yaml", Content: broken}}, false); err != nil {
+		t.Fatal(err)
+	}
+	beat(t, api, line, dir)
+	run, err := api.Trigger(t.Context(), failover.TriggerRequest{Tenant: "acme", From: "east", To: "west", Confirm: "acme"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = client.Poll(t.Context(), 20*time.Millisecond, func(ctx context.Context) (bool, error) {
+		run, err = api.Failover(ctx, run.ID)
+		return run.Status == failover.Paused, err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := api.DeleteTenant(t.Context(), "acme", true); err != nil {
+		t.Fatal(err)
+	}
+	if run, err = api.Failover(t.Context(), run.ID); err != nil || run.Status != failover.Aborted {
+		t.Errorf("the run of the tenant that is no more is %s (%v)", run.Status, err)
 	}
 }

@@ -64,6 +64,15 @@ func (s *Service) Runs(ctx context.Context, tenant string, status Status, req om
 	return page, err
 }
 
+// Alive gives the id of the tenant's run that is not over, "" when there is none.
+func (s *Service) Alive(ctx context.Context, tenant string) (id string, err error) {
+	err = s.db.Read(ctx, database.Tenant(tenant), func(ctx context.Context, tx *database.Tx) error {
+		id = ""
+		return tx.Query(ctx, aliveRun, []any{tenant}, func(scan func(...any) error) error { return scan(&id) })
+	})
+	return id, err
+}
+
 // Approve lets a run that awaits approval begin.
 func (s *Service) Approve(ctx context.Context, tenant, id, reason string) (Run, error) {
 	return s.control(ctx, tenant, id, "approve", reason, workflow.Approve)
