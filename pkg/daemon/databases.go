@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -38,8 +39,34 @@ func openDatabase(ctx context.Context, c Config, name database.Name) (*database.
 	if url := c.url(name); url != "" {
 		return postgres.Open(ctx, name, url, time.Now, postgres.Options{})
 	}
-	return sqlite.Open(ctx, name, filepath.Join(c.DataDir, string(name)+".db"), time.Now, sqlite.Options{Synchronous: c.SQLiteSynchronous})
+	path := filepath.Join(c.DataDir, string(name)+".db")
+	makePrivate(path)
+	db, err := sqlite.Open(ctx, name, path, time.Now, sqlite.Options{Synchronous: c.SQLiteSynchronous})
+	if err == nil {
+		keepPrivate(path)
+	}
+	return db, err
 }
+
+// makePrivate makes the file of a database where there is none, for no eyes but its owner's: SQLite itself asks for no mode, and gives its
+// log the mode of the file. What goes wrong here is told by who opens the file.
+func makePrivate(path string) {
+	if file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, ownerOnly); err == nil { //nolint:gosec // below the data directory
+		_ = file.Close() // nothing was written
+	}
+}
+
+// keepPrivate takes the file of a database, which this program knows for one of its own, from all but its owner.
+func keepPrivate(path string) {
+	for _, name := range []string{path, path + "-wal", path + "-shm"} {
+		if info, err := os.Stat(name); err == nil && info.Mode().Perm() != ownerOnly {
+			_ = os.Chmod(name, ownerOnly) // who may not change it has no file that others could read by our doing
+		}
+	}
+}
+
+// ownerOnly is the mode of files that hold tenants' data.
+const ownerOnly = 0o600
 
 // openDatabases opens the four and brings them to this program's version. On an error, those that were opened are closed.
 func openDatabases(ctx context.Context, c Config) (dbs databases, err error) {

@@ -164,6 +164,38 @@ func TestAnEventThatNobodyCanTakeDoesNotKeepOmnidFromStarting(t *testing.T) {
 	}
 }
 
+func TestNobodyElseMayReadWhatOmnidStores(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o755); err != nil { // an operator made it
+		t.Fatal(err)
+	}
+	for range 2 {
+		_, stop := start(t, dir)
+		err := filepath.WalkDir(dir, func(path string, entry os.DirEntry, err error) error {
+			if err != nil || entry.IsDir() {
+				return err
+			}
+			info, err := entry.Info()
+			switch {
+			case errors.Is(err, os.ErrNotExist): // etcd renames its files
+				return nil
+			case err == nil && info.Mode().Perm()&0o077 != 0:
+				t.Errorf("%s has the mode %v", path, info.Mode())
+			}
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(filepath.Join(dir, "infra.db"), 0o644); err != nil { // as an older omnid left it
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestASecondOmnidOnTheSameDirectoryIsTold(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	start(t, dir)
