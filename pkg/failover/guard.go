@@ -2,6 +2,7 @@ package failover
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -81,13 +82,7 @@ func resolveFailback(w World, r *Request) error {
 	if r.From != "" {
 		return nil
 	}
-	var from []string
-	for _, res := range w.Resources {
-		if p, ok := res.Active(); ok && p.Region != r.To && !slices.Contains(from, p.Region) {
-			from = append(from, p.Region)
-		}
-	}
-	slices.Sort(from)
+	from := elsewhere(w, r.To)
 	switch len(from) {
 	case 0:
 		return omni.Errorf(omni.CodeRefused, "%s is in %s already: nothing of it is active elsewhere", r.Tenant, r.To)
@@ -96,6 +91,28 @@ func resolveFailback(w World, r *Request) error {
 		return nil
 	}
 	return invalid("from", "must be named, since %s is active in several regions: %s", r.Tenant, strings.Join(from, ", "))
+}
+
+// elsewhere lists the regions from which a tenant can return to one: where something of it is active, or else where a run was to take what
+// it has fenced and not promoted.
+func elsewhere(w World, to string) []string {
+	regions, halfway := map[string]bool{}, map[string]bool{}
+	for _, res := range w.Resources {
+		active, any := res.Active()
+		for _, p := range res.Placements {
+			switch {
+			case p.Region == to:
+			case p.Region == active.Region:
+				regions[p.Region] = true
+			case !any && res.Serving == to:
+				halfway[p.Region] = true
+			}
+		}
+	}
+	if len(regions) == 0 {
+		regions = halfway
+	}
+	return slices.Sorted(maps.Keys(regions))
 }
 
 // nothingThere says why there is nothing to move.
@@ -151,7 +168,7 @@ func (p *planner) guardMover(m mover) {
 	}
 	s, asked := p.w.Placements[PlacementKey{m.Name, p.r.To}]
 	if !asked || s.Silent {
-		if p.r.Mode == Forced && stateful(m.Type) {
+		if p.r.Mode == Forced && stateful(m.Type) && !m.returns {
 			p.plan.AtRisk = append(p.plan.AtRisk, Risk{Resource: m.Name})
 		}
 		return
@@ -166,7 +183,9 @@ func (p *planner) guardMover(m mover) {
 	if s.Role == string(infra.Active) {
 		p.warn("%s in %s says that it is active already, though %s should be", m.Name, p.r.To, p.r.From)
 	}
-	p.guardLag(m, s)
+	if !m.returns {
+		p.guardLag(m, s)
+	}
 }
 
 func (p *planner) guardLag(m mover, s PlacementState) {

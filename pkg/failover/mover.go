@@ -16,17 +16,18 @@ type mover struct {
 	from, to infra.Placement
 	rejoins  bool // its placement in the target is fenced or stopped: it must come back as a standby first
 	moved    bool // it is active in the target already, and only its users are to follow
+	returns  bool // it was active in the target until a run fenced it there and could not promote it elsewhere: it lacks nothing
 }
 
 // leaves says whether a resource is to be moved from one region to another: it is active there, or a run that did not end well
-// has left it between the two.
+// has left it between the two, on its way here or there.
 func leaves(r infra.Resource, from, to string) bool {
 	active, any := r.Active()
 	if any {
 		return active.Region == from || (active.Region == to && r.Serving == from)
 	}
 	_, here := r.Placement(from)
-	return here && r.Serving == from
+	return here && (r.Serving == from || r.Serving == to)
 }
 
 // movers gives the resources to move, by name, and those that would have to but have nothing to move to.
@@ -42,7 +43,9 @@ func movers(w World, from, to string) (list []mover, stay []string) {
 		}
 		m := mover{Resource: r, to: target}
 		m.from, _ = r.Placement(from)
-		m.rejoins = target.Role == infra.Fenced || target.Role == infra.Stopped
+		_, active := r.Active()
+		m.returns = !active && r.Serving == to
+		m.rejoins = !m.returns && (target.Role == infra.Fenced || target.Role == infra.Stopped)
 		m.moved = target.Role == infra.Active
 		list = append(list, m)
 	}

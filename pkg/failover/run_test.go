@@ -188,6 +188,54 @@ func TestStepFails(t *testing.T) {
 			t.Error(got)
 		}
 	})
+	t.Run("it pauses, is aborted, and what it has fenced is taken back", func(t *testing.T) {
+		w := newWorld(t, databasetest.Open(t, database.Infra))
+		w.shop(map[string]map[string]any{"app.west": {"failActions": []any{"promote"}}})
+		w.policy(nil)
+		w.lead()
+		run, err := w.trigger(nil)
+		must(t, err)
+		w.until(run.ID, failover.Paused)
+		_, err = w.s.Abort(w.ctx, "acme", run.ID, "west is no good")
+		must(t, err)
+		if got := w.roles("app"); got != "east=fenced west=standby serving east" {
+			t.Fatal(got)
+		}
+		run, err = w.trigger(func(r *failover.TriggerRequest) { r.Kind, r.From, r.To = failover.KindFailback, "", "" })
+		must(t, err)
+		run = w.until(run.ID, failover.Succeeded)
+		for _, name := range []string{"db", "app", "lb"} {
+			if got := w.roles(name); got != "east=active west=standby serving east" {
+				t.Errorf("%s: %s\n%s", name, got, steps(run))
+			}
+		}
+		for _, e := range w.sim.Effects("acme", "app", "east") {
+			if e.Action == provider.Demote {
+				t.Error("the app that had everything was to catch up with one that was never promoted")
+			}
+		}
+	})
+	t.Run("all of it can be taken back out of a region that has died meanwhile", func(t *testing.T) {
+		w := newWorld(t, databasetest.Open(t, database.Infra))
+		w.shop(map[string]map[string]any{"db.west": {"failActions": []any{"promote"}}})
+		w.policy(nil)
+		w.lead()
+		run, err := w.trigger(nil)
+		must(t, err)
+		w.until(run.ID, failover.Paused)
+		_, err = w.s.Abort(w.ctx, "acme", run.ID, "")
+		must(t, err)
+		w.sky.set("west", true)
+		run, err = w.trigger(func(r *failover.TriggerRequest) { r.Kind, r.From, r.To = failover.KindFailback, "", "" })
+		must(t, err)
+		if run.Mode != failover.Forced || run.From != "west" {
+			t.Errorf("it began as %+v", run)
+		}
+		w.until(run.ID, failover.Succeeded)
+		if got := w.roles("db"); got != "east=active west=fenced serving east" {
+			t.Error(got)
+		}
+	})
 	t.Run("it rolls back", func(t *testing.T) {
 		w := newWorld(t, databasetest.Open(t, database.Infra))
 		w.shop(map[string]map[string]any{"lb.west": {"failActions": []any{"promote"}}})
