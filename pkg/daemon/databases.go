@@ -110,13 +110,19 @@ func (m MigrationStatus) String() string {
 }
 
 // Migrate opens the four databases and, unless only their state is asked for, brings them up to date. It gives all migrations with
-// their state.
+// their state. Their state can be asked for while omnid runs, and makes no database that was not there.
 func Migrate(ctx context.Context, c Config, statusOnly bool) (list []MigrationStatus, err error) {
-	unlock, err := openDataDir(c.DataDir)
-	if err != nil {
-		return nil, err
+	if statusOnly {
+		if err := storesExist(c); err != nil {
+			return nil, err
+		}
+	} else {
+		unlock, locked := openDataDir(c.DataDir)
+		if locked != nil {
+			return nil, locked
+		}
+		defer func() { err = errors.Join(err, unlock(ctx)) }()
 	}
-	defer func() { err = errors.Join(err, unlock(ctx)) }()
 	for _, name := range database.Names() {
 		found, err := migrateOne(ctx, c, name, statusOnly)
 		if err != nil {

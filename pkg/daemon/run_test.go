@@ -302,6 +302,33 @@ func TestVerifyFindsWhatWasBroken(t *testing.T) {
 	}
 }
 
+func TestTheStateOfMigrationsIsToldWhileOmnidRuns(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	c, _, err := load(t, "", nil, "--data-dir", dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := daemon.Migrate(t.Context(), c, true); !omni.Is(err, omni.CodeNotFound) {
+		t.Errorf("of nothing: %v", err)
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("asking made the directory (%v)", err)
+	}
+	start(t, dir)
+	list, err := daemon.Migrate(t.Context(), c, true)
+	if err != nil || len(list) == 0 {
+		t.Fatalf("%v, %v", list, err)
+	}
+	for _, m := range list {
+		if m.AppliedAt.IsZero() {
+			t.Errorf("%s", m)
+		}
+	}
+	if _, err := daemon.Migrate(t.Context(), c, false); !omni.Is(err, omni.CodeConflict) {
+		t.Errorf("migrating beside a running omnid: %v", err)
+	}
+}
+
 func TestVerifyOfNothingIsTold(t *testing.T) {
 	c, _, err := load(t, "", nil, "--data-dir", t.TempDir())
 	if err != nil {

@@ -144,7 +144,7 @@ func storesExist(c Config) error {
 		}
 		path := filepath.Join(c.DataDir, string(name)+".db")
 		if _, err := os.Stat(path); err != nil {
-			return omni.Errorf(omni.CodeNotFound, "there is no %s to verify: %w", path, err).
+			return omni.Errorf(omni.CodeNotFound, "there is no %s to look into: %w", path, err).
 				WithHint("name the data directory of the omnid that is meant with --data-dir")
 		}
 	}
