@@ -391,6 +391,40 @@ func TestLease(t *testing.T) {
 	}
 }
 
+// watched counts what is asked of a region.
+type watched struct {
+	provider.Driver
+	region string
+	asked  *atomic.Int64
+}
+
+func (w watched) Check(ctx context.Context, c provider.Call) (provider.State, error) {
+	if c.Target.Region == w.region {
+		w.asked.Add(1)
+	}
+	return w.Driver.Check(ctx, c)
+}
+
+func TestNobodyRenewsALeaseThatIsWaitedOut(t *testing.T) {
+	var asked atomic.Int64
+	w := newWorld(t, databasetest.Open(t, database.Infra), func(o *failover.Options) {
+		o.Drivers = registry{watched{o.Drivers.(registry).driver, "east", &asked}}
+	})
+	leased := placement("east", infra.Active, map[string]any{"failActions": []any{"fence"}})
+	leased.Lease = omni.Duration(time.Minute)
+	w.resource("acme", "db", "database", nil, leased, placement("west", infra.Standby, nil))
+	w.lead()
+	_, err := w.trigger(func(r *failover.TriggerRequest) { r.Mode = failover.Forced })
+	must(t, err)
+	eventually(t, "the lease is being waited out", func() bool { return w.count(`select count(*) from failover_leases`) == 1 })
+	asked.Store(0)
+	plan, err := w.s.PlanFor(w.ctx, failover.Request{Tenant: "acme", From: "east", To: "west", Mode: failover.Planned})
+	must(t, err)
+	if n := asked.Load(); n != 0 || len(plan.RefusedBy) == 0 {
+		t.Errorf("a plan that is refused anyway (%v) has asked the old placement %d times", plan.RefusedBy, n)
+	}
+}
+
 func TestFenceFailsWithoutLease(t *testing.T) {
 	w := newWorld(t, databasetest.Open(t, database.Infra))
 	w.shop(map[string]map[string]any{"db.east": {"failActions": []any{"fence"}}})

@@ -69,7 +69,9 @@ func (s *Service) world(ctx context.Context, r Request) (World, error) {
 	if r, err = resolve(w, r); err != nil {
 		return w, nil //nolint:nilerr // MakePlan reports it
 	}
-	s.ask(ctx, &w, r)
+	if w.Alive == "" { // else the plan is refused, and asking could renew a lease that the run is waiting out
+		s.ask(ctx, &w, r)
+	}
 	return w, nil
 }
 
