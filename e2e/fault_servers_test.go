@@ -102,7 +102,7 @@ func startPostgres(t *testing.T) *postgres {
 		}
 		t.Skipf("SKIPPED %s: PostgreSQL is not installed", t.Name())
 	}
-	dir, err := os.MkdirTemp("", "omni-e2e-postgres-") // t.TempDir is closed to other users
+	dir, err := os.MkdirTemp("", "omni-e2e-postgres-") //nolint:usetesting // t.TempDir is closed to other users
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -101,7 +101,7 @@ func TestOneTraceLeadsFromTheRequestToTheDriver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, raw := range bytes.Split(bytes.TrimSpace(text), []byte("\n")) {
+	for raw := range bytes.SplitSeq(bytes.TrimSpace(text), []byte("\n")) {
 		var span struct {
 			Name    string `json:"name"`
 			TraceID string `json:"trace_id"`

@@ -99,7 +99,7 @@ func (a *API) stream(w http.ResponseWriter, r *http.Request, h func(context.Cont
 	ended := s.run(ctx, events, done)
 	cancel()
 	if !ended {
-		_ = <-done // the handler must not outlive its request; nobody is left to be told how it ended
+		<-done // the handler must not outlive its request; nobody is left to be told how it ended
 	}
 }
 
