@@ -326,15 +326,34 @@ func shown(s setting, v *viper.Viper) any {
 	return value
 }
 
+// check refuses what cannot work, naming the setting.
 func (c Config) check() error {
 	if c.DataDir == "" {
 		return omni.Errorf(omni.CodeInvalid, "data-dir: must not be empty")
 	}
+	for _, part := range []func() error{c.checkAddresses, c.checkTLS, c.checkWords, c.checkBounds} {
+		if err := part(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c Config) checkAddresses() error {
 	for _, a := range []struct{ key, value string }{{"listen", c.Listen}, {"metrics-listen", c.MetricsListen}, {"dns-listen", c.DNSListen}} {
 		if _, _, err := net.SplitHostPort(a.value); err != nil {
 			return omni.Errorf(omni.CodeInvalid, "%s: %q is not HOST:PORT", a.key, a.value)
 		}
 	}
+	for _, network := range c.TrustedProxies {
+		if _, err := netip.ParsePrefix(network); err != nil {
+			return omni.Errorf(omni.CodeInvalid, "gateway.trusted-proxies: %q is not a network such as 10.0.0.0/8", network)
+		}
+	}
+	return nil
+}
+
+func (c Config) checkTLS() error {
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		return omni.Errorf(omni.CodeInvalid, "tls-cert and tls-key go together: give both or neither")
 	}
@@ -346,12 +365,20 @@ func (c Config) check() error {
 		return omni.Errorf(omni.CodeInvalid, "listen: %s is reachable from outside, and there is no TLS", c.Listen).
 			WithHint("give --tls-cert and --tls-key, listen on 127.0.0.1, or say --insecure")
 	}
+	return nil
+}
+
+func (c Config) checkWords() error {
 	if !slices.Contains([]string{"full", "normal"}, c.SQLiteSynchronous) {
 		return omni.Errorf(omni.CodeInvalid, "sqlite-synchronous: %q is neither full nor normal", c.SQLiteSynchronous)
 	}
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel) {
 		return omni.Errorf(omni.CodeInvalid, "log-level: %q is none of debug, info, warn, error", c.LogLevel)
 	}
+	return nil
+}
+
+func (c Config) checkBounds() error {
 	if c.LeaseTTL < 2*time.Second || c.LeaseTTL > time.Minute {
 		return omni.Errorf(omni.CodeInvalid, "election.ttl: %s is not within 2s and 1m", c.LeaseTTL)
 	}
@@ -364,11 +391,6 @@ func (c Config) check() error {
 	}
 	if c.RatePerSecond <= 0 || c.RateBurst < 1 {
 		return omni.Errorf(omni.CodeInvalid, "gateway.rate-per-second and gateway.rate-burst must be above 0")
-	}
-	for _, network := range c.TrustedProxies {
-		if _, err := netip.ParsePrefix(network); err != nil {
-			return omni.Errorf(omni.CodeInvalid, "gateway.trusted-proxies: %q is not a network such as 10.0.0.0/8", network)
-		}
 	}
 	return nil
 }

@@ -168,8 +168,16 @@ func (d *daemon) openListeners(ctx context.Context) (err error) {
 	if d.listener, err = open("listen", d.config.Listen); err != nil {
 		return err
 	}
-	d.metrics, err = open("metrics-listen", d.config.MetricsListen)
-	return err
+	if d.metrics, err = open("metrics-listen", d.config.MetricsListen); err != nil {
+		return err
+	}
+	// The DNS service takes its own ports, once the zones are there; a taken one is told now.
+	l, err := lc.Listen(ctx, "tcp", d.config.DNSListen)
+	if err != nil {
+		return omni.Errorf(omni.CodeUnavailable, "dns-listen: cannot listen on %s: %w", d.config.DNSListen, err).
+			WithHint("another program may use the port: choose another with --dns-listen, or 0 for a free one")
+	}
+	return l.Close()
 }
 
 func (d *daemon) openDatabases(ctx context.Context) (err error) {

@@ -112,7 +112,7 @@ func work(e entry) (before, after time.Duration, err error) {
 	}
 	h := fnv.New64a()
 	_, _ = fmt.Fprint(h, e.Resource, e.Region, e.Step, e.Epoch) // a hash takes everything
-	random := rand.New(rand.NewPCG(seed, h.Sum64())) //nolint:gosec // a test must be repeatable
+	random := rand.New(rand.NewPCG(seed, h.Sum64()))            //nolint:gosec // a test must be repeatable
 	return time.Duration(random.Int64N(int64(most))), time.Duration(random.Int64N(int64(most))), nil
 }
 
