@@ -35,7 +35,8 @@ func Main(version string, args []string, in io.Reader, out, errs io.Writer) int 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	c := &console.Console{In: in, Out: out, Err: errs, Environ: os.Getenv, Now: time.Now, Version: version}
-	root := Root(c)
+	root, release := Root(c)
+	defer release()
 	root.SetArgs(args)
 	root.SetIn(in)
 	root.SetOut(out)
@@ -48,23 +49,40 @@ func Main(version string, args []string, in io.Reader, out, errs io.Writer) int 
 	return console.ExitCode(err)
 }
 
-// Root is the root command with all others below it.
-func Root(c *console.Console) *cobra.Command {
-	root := &cobra.Command{
+// Root is the root command with all others below it. release frees what --timeout takes, once the command has run.
+func Root(c *console.Console) (root *cobra.Command, release func()) {
+	cancel := context.CancelFunc(func() {})
+	root = &cobra.Command{
 		Use:   "omnictl",
 		Short: "The client of OmniCloud, the multi-cloud control plane",
 		Long: "omnictl drives OmniCloud: it moves tenants out of dying regions and back, applies manifests, and shows who did what.\n\n" +
 			"New here? `omnictl demo` shows the main job on this machine, by itself, in under a minute.",
+		Version:       c.Version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-		PersistentPreRunE: func(*cobra.Command, []string) error {
-			return c.Check()
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if err := c.Check(); err != nil {
+				return err
+			}
+			if err := cmd.ValidateRequiredFlags(); err != nil {
+				return console.Usage("%v\n  → usage: %s", err, cmd.UseLine())
+			}
+			var ctx context.Context
+			ctx, cancel = c.WithTimeout(cmd.Context())
+			cmd.SetContext(ctx)
+			return nil
 		},
 	}
+	root.SetVersionTemplate("omnictl {{.Version}}\n")
 	c.Flags(root.PersistentFlags())
+	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(console.Outputs(), cobra.ShellCompDirectiveNoFileComp)) // declared above
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		// A flag that nobody knows is often one of a command that is spelt wrongly; then the command is what to tell.
+		if words := cmd.Flags().Args(); len(words) > 0 && cmd.HasSubCommands() {
+			return unknown(cmd, words[0])
+		}
 		return console.Usage("%v\n  → %s --help", err, cmd.CommandPath())
 	})
 	groups(root,
@@ -75,8 +93,16 @@ func Root(c *console.Console) *cobra.Command {
 		group{"access", "Tenants and access:", []*cobra.Command{tenant.Command(c), auth.Command(c)}},
 	)
 	root.AddCommand(server.Version(c))
+	root.SetOut(c.Out)
+	root.InitDefaultCompletionCmd() // here already, so that usage sees it
 	usage(root)
-	return root
+	root.Args = func(cmd *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return unknown(cmd, args[0])
+		}
+		return nil
+	}
+	return root, func() { cancel() }
 }
 
 type group struct {
@@ -106,13 +132,7 @@ func usage(cmd *cobra.Command) {
 			if len(args) == 0 {
 				return cmd.Help()
 			}
-			var verbs []string
-			for _, child := range cmd.Commands() {
-				if child.IsAvailableCommand() {
-					verbs = append(verbs, child.Name())
-				}
-			}
-			return console.Usage("%s has no verb %q; it has %s", cmd.CommandPath(), args[0], strings.Join(verbs, ", "))
+			return unknown(cmd, args[0])
 		}
 		return
 	}
@@ -124,4 +144,21 @@ func usage(cmd *cobra.Command) {
 			return nil
 		}
 	}
+}
+
+// unknown says that cmd has no command called word, and which it has, or which one may have been meant.
+func unknown(cmd *cobra.Command, word string) error {
+	if cmd.SuggestionsMinimumDistance <= 0 {
+		cmd.SuggestionsMinimumDistance = 2
+	}
+	if near := cmd.SuggestionsFor(word); len(near) > 0 {
+		return console.Usage("%s has no command %q\n  → did you mean %s?", cmd.CommandPath(), word, strings.Join(near, " or "))
+	}
+	var names []string
+	for _, child := range cmd.Commands() {
+		if child.IsAvailableCommand() {
+			names = append(names, child.Name())
+		}
+	}
+	return console.Usage("%s has no command %q; it has %s", cmd.CommandPath(), word, strings.Join(names, ", "))
 }

@@ -63,7 +63,7 @@ type KeyRequest struct {
 	Name      string   `json:"name"`
 	Tenant    string   `json:"tenant,omitempty"`
 	Roles     []string `json:"roles"`
-	ExpiresAt string   `json:"expires_at,omitempty"` // RFC 3339
+	ExpiresIn string   `json:"expires_in,omitempty"` // such as 720h; left out, until it is revoked
 }
 
 // CreateKey makes a key; the answer holds its token, which is never shown again.
@@ -72,9 +72,13 @@ func (c *Client) CreateKey(ctx context.Context, r KeyRequest) (auth.NewKey, erro
 	return key, c.do(ctx, call{method: http.MethodPost, path: "keys", body: r}, &key)
 }
 
-// Keys lists the keys that the asking key may see.
-func (c *Client) Keys(ctx context.Context, tenant string) ([]auth.Key, error) {
-	return all[auth.Key](ctx, c, call{method: http.MethodGet, path: "keys", query: query("tenant", tenant)}, maxList)
+// Keys lists the keys that the asking key may see: those that are not revoked, or all.
+func (c *Client) Keys(ctx context.Context, tenant string, revoked bool) ([]auth.Key, error) {
+	q := query("tenant", tenant)
+	if revoked {
+		q.Set("revoked", "true")
+	}
+	return all[auth.Key](ctx, c, call{method: http.MethodGet, path: "keys", query: q}, maxList)
 }
 
 // RotateKey gives a key a new token; the old one stays valid for overlap, such as "24h" ("" is the server's default).

@@ -26,6 +26,9 @@ func newList(c *console.Console) *cobra.Command {
 		Use: "list", Short: "List entries, newest first", Args: cobra.NoArgs,
 		Example: "  omnictl audit list --tenant acme --action failover.\n  omnictl audit list --object failover/run_01k… --order oldest",
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := console.CheckLimit(limit); err != nil {
+				return err
+			}
 			api, err := c.Client()
 			if err != nil {
 				return err

@@ -60,13 +60,16 @@ func newCreate(c *console.Console) *cobra.Command {
 		Use: "create NAME", Short: "Create a key; its token is shown this once", Args: cobra.ExactArgs(1),
 		Example: "  omnictl auth keys create ci --tenant acme --role operator --expires 2160h",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if expires < 0 {
+				return console.Usage("--expires: %s is negative", expires)
+			}
 			api, err := c.Client()
 			if err != nil {
 				return err
 			}
 			r.Name = args[0]
 			if expires > 0 {
-				r.ExpiresAt = c.Now().Add(expires).UTC().Format(time.RFC3339)
+				r.ExpiresIn = expires.String() // by the server's clock
 			}
 			key, err := api.CreateKey(cmd.Context(), r)
 			if err != nil {
@@ -94,6 +97,7 @@ func printToken(c *console.Console, key auth.NewKey) error {
 
 func newList(c *console.Console) *cobra.Command {
 	var tenant string
+	var revoked bool
 	cmd := &cobra.Command{
 		Use: "list", Short: "List keys, without their tokens", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -101,7 +105,7 @@ func newList(c *console.Console) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			keys, err := api.Keys(cmd.Context(), tenant)
+			keys, err := api.Keys(cmd.Context(), tenant, revoked)
 			if err != nil {
 				return err
 			}
@@ -116,6 +120,7 @@ func newList(c *console.Console) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&tenant, "tenant", "", "only this tenant's")
+	cmd.Flags().BoolVar(&revoked, "revoked", false, "also those that are revoked")
 	return cmd
 }
 

@@ -25,6 +25,9 @@ func newUsage(c *console.Console) *cobra.Command {
 		Use: "usage", Short: "Show metered usage, in whole base units", Args: cobra.NoArgs,
 		Example: "  omnictl billing usage --tenant acme\n  omnictl billing usage --tenant acme --run run_01k… --intervals",
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := console.CheckLimit(limit); err != nil {
+				return err
+			}
 			api, err := c.Client()
 			if err != nil {
 				return err
@@ -33,6 +36,7 @@ func newUsage(c *console.Console) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			report.Items = report.Items[:min(len(report.Items), limit)]
 			if !intervals {
 				table := console.Table{Columns: []string{"GROUP", "QUANTITY", "UNIT"}, Empty: "Nothing was metered."}
 				for _, t := range report.Totals {

@@ -2,6 +2,7 @@ package console
 
 import (
 	"bufio"
+	"fmt"
 	"strings"
 
 	"github.com/omnicloud/omnicloud/pkg/omni"
@@ -42,7 +43,7 @@ func (c *Console) ConfirmYes(what string) error {
 }
 
 func (c *Console) ask(format string, args ...any) string {
-	c.Say(format, args...)
+	_, _ = fmt.Fprintf(c.Err, format, args...) // nowhere left to complain to
 	line, _ := bufio.NewReader(c.In).ReadString('\n') // an end of input is an empty answer, which refuses
 	return strings.TrimSpace(line)
 }

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -58,15 +60,24 @@ func (c *Console) Flags(flags *pflag.FlagSet) {
 	flags.BoolVarP(&c.Verbose, "verbose", "v", false, "say more, on stderr")
 }
 
+// Outputs are the forms that --output takes.
+func Outputs() []string { return []string{"table", "wide", "json", "jsonl", "yaml", "name"} }
+
 // Check refuses global flags that make no sense together.
 func (c *Console) Check() error {
-	switch c.Output {
-	case "table", "wide", "json", "jsonl", "yaml", "name":
-	default:
-		return Usage("--output: %q is none of table, wide, json, jsonl, yaml, name", c.Output)
+	if !slices.Contains(Outputs(), c.Output) {
+		return Usage("--output: %q is none of %s", c.Output, strings.Join(Outputs(), ", "))
 	}
 	if c.JQ != "" && c.Output != "json" && c.Output != "jsonl" {
 		c.Output = "json"
+	}
+	return nil
+}
+
+// CheckLimit refuses a bound of a list under which nothing could be shown.
+func CheckLimit(limit int) error {
+	if limit < 1 {
+		return Usage("--limit: %d is not 1 or more", limit)
 	}
 	return nil
 }
@@ -88,7 +99,7 @@ func (c *Console) Client() (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	token, err := readToken(tokenFile)
+	token, err := c.readToken(tokenFile)
 	if err != nil {
 		return nil, err
 	}
@@ -127,8 +138,11 @@ func (c *Console) named() (fileContext, error) {
 		return fileContext{}, omni.Errorf(omni.CodeInvalid, "%s cannot be read: %w", file, err)
 	}
 	var config fileConfig
-	if err := yaml.Unmarshal(data, &config); err != nil {
-		return fileContext{}, omni.Errorf(omni.CodeInvalid, "%s is not a configuration: %w", file, err)
+	decoder := yaml.NewDecoder(bytes.NewReader(data))
+	decoder.KnownFields(true) // a misspelt one would be without effect
+	if err := decoder.Decode(&config); err != nil && !errors.Is(err, io.EOF) {
+		return fileContext{}, omni.Errorf(omni.CodeInvalid, "%s is not a configuration: %w", file, err).
+			WithHint("it holds current: NAME, and contexts: {NAME: {server: URL, token_file: FILE}}")
 	}
 	name := first(wanted, config.Current)
 	if name == "" {
@@ -141,20 +155,46 @@ func (c *Console) named() (fileContext, error) {
 	return found, nil
 }
 
+// maxToken bounds the file of a key, in bytes: a key has about 90.
+const maxToken = 4 << 10
+
 // readToken reads the key's file. No file at the default place is no key: the server then says whether one is needed.
-func readToken(file string) (string, error) {
-	data, err := os.ReadFile(file) //nolint:gosec // the file that the user named
+func (c *Console) readToken(name string) (string, error) {
+	data, mode, err := readBounded(name)
 	switch {
-	case errors.Is(err, fs.ErrNotExist) && file == defaultToken:
+	case errors.Is(err, fs.ErrNotExist) && name == defaultToken:
 		return "", nil
 	case errors.Is(err, fs.ErrPermission):
-		return "", omni.Errorf(omni.CodeUnauthorized, "the key's file %s may not be read by you", file).
+		return "", omni.Errorf(omni.CodeUnauthorized, "the key's file %s may not be read by you", name).
 			WithHint("ask its owner, or name another with --token-file")
 	case err != nil:
-		return "", omni.Errorf(omni.CodeUnauthorized, "the key's file %s cannot be read: %w", file, err).
+		return "", omni.Errorf(omni.CodeUnauthorized, "the key's file %s cannot be read: %w", name, err).
 			WithHint("omnid writes the first one to admin.token in its data directory; name it with --token-file or OMNI_TOKEN_FILE")
 	}
-	return strings.TrimSpace(string(data)), nil
+	token := strings.TrimSpace(string(data))
+	if len(data) > maxToken || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return "", omni.Errorf(omni.CodeUnauthorized, "%s is not the file of a key: it holds more than one word", name).
+			WithHint("name a file with nothing but a key in it with --token-file or OMNI_TOKEN_FILE")
+	}
+	if mode.IsRegular() && mode.Perm()&0o004 != 0 {
+		c.Say("omnictl: warning: everybody on this machine may read the key's file %s: chmod 600 it", name)
+	}
+	return token, nil
+}
+
+// readBounded reads at most one byte more than a key's file may have.
+func readBounded(name string) (data []byte, mode fs.FileMode, err error) {
+	file, err := os.Open(name) //nolint:gosec // the file that the user named
+	if err != nil {
+		return nil, 0, err
+	}
+	defer func() { _ = file.Close() }() // it was only read
+	info, err := file.Stat()
+	if err != nil {
+		return nil, 0, err
+	}
+	data, err = io.ReadAll(io.LimitReader(file, maxToken+1))
+	return data, info.Mode(), err
 }
 
 func first(values ...string) string {

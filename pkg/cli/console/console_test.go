@@ -175,3 +175,50 @@ func TestWhereTheServerIsSought(t *testing.T) {
 		t.Errorf("a missing key file: %v", err)
 	}
 }
+
+func TestTheKeysFileMustHoldAKey(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string, mode os.FileMode) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), mode); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	for what, file := range map[string]string{
+		"two lines": write("two", "omni_a\nomni_b\n", 0o600), "a text": write("text", "# Readme\n", 0o600), "no ASCII": write("bytes", "omni_\x00", 0o600),
+		"far too much": "/dev/zero", "a directory": dir, "nothing there": filepath.Join(dir, "none"),
+	} {
+		c, _, _ := fake(nil)
+		c.TokenFile = file
+		if _, err := c.Client(); !omni.Is(err, omni.CodeUnauthorized) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	for file, warned := range map[string]bool{write("own", "omni_a\n", 0o600): false, write("open", "omni_a\n", 0o644): true, "/dev/null": false} {
+		c, _, errs := fake(nil)
+		c.TokenFile = file
+		if _, err := c.Client(); err != nil || strings.Contains(errs.String(), "everybody") != warned {
+			t.Errorf("%s: %v, %q", file, err, errs)
+		}
+	}
+}
+
+func TestAMisspeltConfigurationIsTold(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "omnictl"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for text, wrong := range map[string]bool{"": false, "current: a\ncontexts: {a: {server: http://x}}\n": false, "curent: a\n": true, "contexts: {a: {sever: x}}\n": true} {
+		if err := os.WriteFile(filepath.Join(dir, "omnictl", "config.yaml"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, _, _ := fake(map[string]string{"XDG_CONFIG_HOME": dir})
+		if _, err := c.Client(); omni.Is(err, omni.CodeInvalid) != wrong {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/omnicloud/omnicloud/pkg/client"
 	"github.com/omnicloud/omnicloud/pkg/omni"
@@ -77,19 +78,31 @@ func (c *Console) Complain(err error) {
 	if err == nil || err.Error() == "" || errors.Is(err, context.Canceled) {
 		return
 	}
-	c.Say("omnictl: %s", err)
+	text := err.Error()
+	c.Say("omnictl: %s", text)
 	if known, ok := errors.AsType[*omni.Error](err); ok {
 		for _, f := range known.Fields {
-			c.Say("  %s", field(f))
+			// What the sentence says already is not said again, but for the place in a file.
+			if line := field(f); f.Line > 0 || !strings.Contains(text, line) {
+				c.Say("  %s", line)
+			}
 		}
-		if known.Hint != "" {
-			c.Say("  → %s", known.Hint)
+		if hint := hintFor(known); hint != "" {
+			c.Say("  → %s", hint)
 		}
 	}
 	var problem *client.Problem
-	if errors.As(err, &problem) && problem.RequestID != "" && (problem.Status >= 500 || c.Verbose) {
+	if errors.As(err, &problem) && problem.RequestID != "" {
 		c.Say("  request %s", problem.RequestID)
 	}
+}
+
+// hintFor is what to do next. What the server says of the API is said in terms of omnictl, where the two differ.
+func hintFor(e *omni.Error) string {
+	if e.Code == omni.CodeInvalid && len(e.Fields) == 1 && e.Fields[0].Path == "tenant" {
+		return "add --tenant NAME"
+	}
+	return e.Hint
 }
 
 func field(f omni.FieldError) string {
@@ -97,8 +110,11 @@ func field(f omni.FieldError) string {
 	if f.Path != "" {
 		text = f.Path + ": " + text
 	}
-	if f.Line > 0 {
+	switch {
+	case f.Line > 0 && f.Column > 0:
 		text = fmt.Sprintf("%s:%d:%d: %s", f.File, f.Line, f.Column, text)
+	case f.Line > 0:
+		text = fmt.Sprintf("%s:%d: %s", f.File, f.Line, text)
 	}
 	return text
 }

@@ -102,6 +102,9 @@ func (r *request) body(tenant string) (failover.TriggerRequest, error) {
 	default:
 		return failover.TriggerRequest{}, console.Usage("--mode: %q is neither planned nor forced", r.mode)
 	}
+	if r.maxLag < 0 {
+		return failover.TriggerRequest{}, console.Usage("--max-lag: %s is negative", r.maxLag)
+	}
 	return failover.TriggerRequest{
 		Tenant: tenant, Kind: r.kind, From: r.from, To: r.to, Mode: failover.Mode(r.mode), MaxLag: omni.Duration(r.maxLag),
 	}, nil

@@ -59,6 +59,9 @@ func newList(c *console.Console) *cobra.Command {
 		Short: "List runs, newest first",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := console.CheckLimit(limit); err != nil {
+				return err
+			}
 			api, err := c.Client()
 			if err != nil {
 				return err
