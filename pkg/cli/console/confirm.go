@@ -43,7 +43,7 @@ func (c *Console) ConfirmYes(what string) error {
 }
 
 func (c *Console) ask(format string, args ...any) string {
-	_, _ = fmt.Fprintf(c.Err, format, args...) // nowhere left to complain to
+	_, _ = fmt.Fprintf(c.Err, format, args...)        // nowhere left to complain to
 	line, _ := bufio.NewReader(c.In).ReadString('\n') // an end of input is an empty answer, which refuses
 	return strings.TrimSpace(line)
 }

@@ -22,7 +22,7 @@ func (tokens) Authenticate(_ context.Context, token string) (omni.Identity, erro
 	if token == "platform" {
 		token = ""
 	}
-	return omni.Identity{Actor: "key:test", Tenant: token, Permissions: []string{"zones.read"}}, nil
+	return omni.Identity{Actor: "key:test", Tenant: token, Permissions: []string{"zones.read", "zones.write"}}, nil
 }
 
 func TestRoutesShowATenantItsOwnZonesOnly(t *testing.T) {
@@ -56,6 +56,38 @@ func TestRoutesShowATenantItsOwnZonesOnly(t *testing.T) {
 		handler.ServeHTTP(w, r)
 		if w.Code != c.status || !strings.Contains(w.Body.String(), c.holds) {
 			t.Errorf("%s as %s: %d %s", c.path, c.token, w.Code, w.Body)
+		}
+	}
+}
+
+func TestATenantDeletesItsOwnZonesOnly(t *testing.T) {
+	t.Parallel()
+	db := databasetest.Open(t, database.Infra)
+	s := newService(t, db, &world{})
+	apply(t, db, s, "acme", "shop", acme(dns.RecordSpec{Name: "a", Type: "A", Values: []string{"192.0.2.1"}}))
+	api := rest.New(rest.Options{Title: "test", Version: "1", Authenticator: tokens{}, Idempotency: db, Now: time.Now})
+	s.Routes(api)
+	handler := api.Handler()
+	for _, c := range []struct {
+		token, path, match string
+		status             int
+	}{
+		{"globex", "zones/shop", "", 404},
+		{"globex", "zones/shop?tenant=acme", "", 404},
+		{"platform", "zones/shop", "", 422},
+		{"acme", "zones/shop", `"99"`, 412},
+		{"acme", "zones/shop", "", 204},
+		{"acme", "zones/shop", "", 404},
+	} {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodDelete, "/api/v1/"+c.path, nil)
+		r.Header.Set("Authorization", "Bearer "+c.token)
+		if c.match != "" {
+			r.Header.Set("If-Match", c.match)
+		}
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, r)
+		if w.Code != c.status {
+			t.Errorf("%s as %s: %d %s, want %d", c.path, c.token, w.Code, w.Body, c.status)
 		}
 	}
 }
