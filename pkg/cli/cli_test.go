@@ -103,3 +103,78 @@ func TestAMissingTenantIsAFlag(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// routes answers each path below /api/v1 with its body, and any other as missing.
+func routes(bodies map[string]string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if body, ok := bodies[strings.TrimPrefix(r.URL.Path, "/api/v1/")]; ok {
+			answers(http.StatusOK, body)(w, r)
+			return
+		}
+		answers(http.StatusNotFound, `{"code":"not_found","detail":"there is none"}`)(w, r)
+	}
+}
+
+func TestAMisspeltTenantIsNotATenantThatOwnsNothing(t *testing.T) {
+	empty := `{"items":[]}`
+	kinds := `{"items":[{"name":"Resource","plural":"resources","tenanted":true}]}`
+	bodies := map[string]string{
+		"failovers": empty, "audit": empty, "usage": `{"items":[],"totals":[]}`, "keys": empty, "kinds": kinds, "resources": empty,
+		"audit/verify": `{"tenant":"x","entries":0,"ok":true}`, "tenants/acme": `{"name":"acme"}`,
+	}
+	for _, command := range []string{"failover list", "audit list", "billing usage", "auth keys list", "get resources"} {
+		for name, want := range map[string]int{"acme": console.ExitDone, "acmee": console.ExitNotFound} {
+			if got := run(t, routes(bodies), append(strings.Fields(command), "--tenant", name)...); got.code != want {
+				t.Errorf("%s --tenant %s: %+v, want %d", command, name, got, want)
+			}
+		}
+	}
+	if got := run(t, routes(bodies), "audit", "verify", "--tenant", "acmee"); got.code != console.ExitNotFound || got.out != "" {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestAListSaysWhatEachObjectIs(t *testing.T) {
+	kinds := `{"items":[{"name":"Region","plural":"regions"},{"name":"FailoverPolicy","plural":"policies"},{"name":"Zone","plural":"zones"},{"name":"Tenant","plural":"tenants"}]}`
+	for kind, c := range map[string]struct{ object, want string }{
+		"regions":  {`{"name":"east","cordoned":true,"spec":{"zones":[{},{}]}}`, "2 zones cordoned"},
+		"policies": {`{"name":"default","tenant":"acme","spec":{"primary":"east","targets":["west","north"]}}`, "from east to west, north"},
+		"zones":    {`{"name":"z","tenant":"acme","spec":{"domain":"acme.test.","records":[{}]}}`, "acme.test with 1 record sets"},
+		"tenants":  {`{"name":"acme","display_name":"Acme","billing_currency":"EUR"}`, "Acme billed in EUR"},
+	} {
+		got := run(t, routes(map[string]string{"kinds": kinds, kind: `{"items":[` + c.object + `]}`}), "get", kind)
+		if !strings.Contains(got.out, c.want) {
+			t.Errorf("%s: %+v, want %q", kind, got, c.want)
+		}
+	}
+}
+
+func TestAFreezeIsNotForgotten(t *testing.T) {
+	got := run(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/readyz" {
+			answers(http.StatusOK, `{"status":"ready","checks":[]}`)(w, r)
+			return
+		}
+		routes(map[string]string{
+			"whoami": `{"actor":"key:ops"}`, "regions": `{"items":[]}`,
+			"automation/freeze": `{"frozen":true,"since":"2026-01-02T03:04:05Z","by":"key:ops","reason":"move"}`,
+		})(w, r)
+	}, "doctor")
+	if want := "FROZEN by key:ops since 2026-01-02T03:04:05Z: move"; got.code != 0 || !strings.Contains(got.out, want) {
+		t.Errorf("%+v, want %q", got, want)
+	}
+}
+
+func TestEventsComeInTheFormThatIsAskedFor(t *testing.T) {
+	stream := func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		_, _ = w.Write([]byte("id: 7\nevent: omni.x\ndata: " +
+			`{"specversion":"1.0","id":"evt_1","source":"/s","type":"omni.x","subject":"a/b","time":"2026-01-02T03:04:05Z","data":{"n":1}}` + "\n\n"))
+	}
+	for args, want := range map[string]string{"-o name": "evt_1\n", "--jq .data.n": "1\n", "-o jsonl": `{"specversion":"1.0","id":"evt_1"`, "-o yaml": "---\nspecversion: \"1.0\"\n"} {
+		got := run(t, stream, append([]string{"events", "tail", "--count", "1"}, strings.Fields(args)...)...)
+		if got.code != 0 || !strings.HasPrefix(got.out, want) {
+			t.Errorf("%s: %+v, want %q", args, got, want)
+		}
+	}
+}

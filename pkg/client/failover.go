@@ -53,6 +53,12 @@ func (c *Client) Freeze(ctx context.Context, reason string) (failover.Freeze, er
 	return state, c.do(ctx, call{method: http.MethodPost, path: "automation/freeze", body: body}, &state)
 }
 
+// Frozen says whether automation is frozen.
+func (c *Client) Frozen(ctx context.Context) (failover.Freeze, error) {
+	var state failover.Freeze
+	return state, c.do(ctx, call{method: http.MethodGet, path: "automation/freeze"}, &state)
+}
+
 // Unfreeze lets runs start by themselves again.
 func (c *Client) Unfreeze(ctx context.Context) (failover.Freeze, error) {
 	var state failover.Freeze

@@ -37,6 +37,11 @@ func newList(c *console.Console) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if len(entries) == 0 {
+				if err := c.CheckTenant(cmd.Context(), api, f.Tenant); err != nil {
+					return err
+				}
+			}
 			entries = entries[:min(len(entries), limit)]
 			table := console.Table{
 				Columns: []string{"INDEX", "AT", "ACTOR", "ACTION", "OBJECT", "REASON"}, Wide: []string{"REQUEST", "HASH"}, Empty: "No entries.",
@@ -49,7 +54,7 @@ func newList(c *console.Console) *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.Tenant, "tenant", "", "whose log; default: the platform's, or that of the key's tenant")
+	c.TenantFlag(cmd, &f.Tenant, "whose log; default: the platform's, or that of the key's tenant")
 	flags.StringVar(&f.Action, "action", "", "noun.verb, or all below a noun: failover.")
 	flags.StringVar(&f.Object, "object", "", "kind/name, or all of a kind: failover/")
 	flags.StringVar(&f.Actor, "actor", "", "who did it")
@@ -74,6 +79,9 @@ func newVerify(c *console.Console) *cobra.Command {
 			report, err := api.VerifyAudit(cmd.Context(), tenant)
 			if err != nil {
 				return err
+			}
+			if tenant != "" && report.OK && report.Entries == 0 {
+				return omni.Errorf(omni.CodeNotFound, "there is no log of a tenant %q", tenant).WithHint("omnictl tenants list shows the tenants")
 			}
 			logs := report.Logs
 			if logs == nil {
@@ -101,6 +109,6 @@ func newVerify(c *console.Console) *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&tenant, "tenant", "", "only this tenant's log")
+	c.TenantFlag(cmd, &tenant, "only this tenant's log")
 	return cmd
 }

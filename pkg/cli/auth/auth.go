@@ -79,7 +79,7 @@ func newCreate(c *console.Console) *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&r.Tenant, "tenant", "", "the only tenant that it may see; default: the platform")
+	c.TenantFlag(cmd, &r.Tenant, "the only tenant that it may see; default: the platform")
 	flags.StringSliceVar(&r.Roles, "role", []string{"viewer"}, "what it may do; omnictl auth roles list")
 	flags.DurationVar(&expires, "expires", 0, "valid for this long; 0 is until revoked")
 	return cmd
@@ -109,6 +109,11 @@ func newList(c *console.Console) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if len(keys) == 0 {
+				if err := c.CheckTenant(cmd.Context(), api, tenant); err != nil {
+					return err
+				}
+			}
 			table := console.Table{Columns: []string{"ID", "NAME", "TENANT", "ROLES", "LAST USED", "EXPIRES", "REVOKED"}, Wide: []string{"BY"}, Empty: "No keys."}
 			for _, k := range keys {
 				table.Names = append(table.Names, k.ID)
@@ -119,7 +124,7 @@ func newList(c *console.Console) *cobra.Command {
 			return c.Print(omni.Page[auth.Key]{Items: keys}, table)
 		},
 	}
-	cmd.Flags().StringVar(&tenant, "tenant", "", "only this tenant's")
+	c.TenantFlag(cmd, &tenant, "only this tenant's")
 	cmd.Flags().BoolVar(&revoked, "revoked", false, "also those that are revoked")
 	return cmd
 }
@@ -131,10 +136,29 @@ func ago(c *console.Console, t *time.Time) string {
 	return c.Ago(*t)
 }
 
+// completeKeys completes the ids of keys, each with its name.
+func completeKeys(c *console.Console) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		api, err := c.Client()
+		if err != nil || len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		keys, err := api.Keys(cmd.Context(), "", false)
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveError
+		}
+		var ids []cobra.Completion
+		for _, k := range keys {
+			ids = append(ids, cobra.CompletionWithDesc(k.ID, k.Name))
+		}
+		return ids, cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
 func newRotate(c *console.Console) *cobra.Command {
 	var overlap time.Duration
 	cmd := &cobra.Command{
-		Use: "rotate ID", Short: "Give a key a new token; the old one stays valid for a while", Args: cobra.ExactArgs(1),
+		Use: "rotate ID", Short: "Give a key a new token; the old one stays valid for a while", Args: cobra.ExactArgs(1), ValidArgsFunction: completeKeys(c),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			api, err := c.Client()
 			if err != nil {
@@ -157,7 +181,7 @@ func newRotate(c *console.Console) *cobra.Command {
 
 func newRevoke(c *console.Console) *cobra.Command {
 	return &cobra.Command{
-		Use: "revoke ID", Short: "End a key at once", Args: cobra.ExactArgs(1),
+		Use: "revoke ID", Short: "End a key at once", Args: cobra.ExactArgs(1), ValidArgsFunction: completeKeys(c),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			api, err := c.Client()
 			if err != nil {

@@ -36,6 +36,11 @@ func newUsage(c *console.Console) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if len(report.Items) == 0 {
+				if err := c.CheckTenant(cmd.Context(), api, f.Tenant); err != nil {
+					return err
+				}
+			}
 			report.Items = report.Items[:min(len(report.Items), limit)]
 			if !intervals {
 				table := console.Table{Columns: []string{"GROUP", "QUANTITY", "UNIT"}, Empty: "Nothing was metered."}
@@ -65,7 +70,7 @@ func newUsage(c *console.Console) *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.Tenant, "tenant", "", "only this tenant's")
+	c.TenantFlag(cmd, &f.Tenant, "only this tenant's")
 	flags.StringVar(&f.Region, "region", "", "only in this region")
 	flags.StringVar(&f.Run, "run", "", "only what this run began or ended")
 	flags.StringVar(&f.From, "from", "", "from then on (RFC 3339)")

@@ -109,6 +109,18 @@ func (c *Console) Client() (*client.Client, error) {
 	return client.New(client.Options{Server: server, Token: token, UserAgent: "omnictl/" + c.Version})
 }
 
+// Target says in words which server is asked, with which key; "" when that is not known.
+func (c *Console) Target() string {
+	server, tokenFile, err := c.target()
+	if err != nil {
+		return ""
+	}
+	if _, err := os.Stat(tokenFile); err != nil {
+		return server + ", without a key (there is no " + tokenFile + ")"
+	}
+	return server + ", key from " + tokenFile
+}
+
 // target decides which server to ask, with which key.
 func (c *Console) target() (server, tokenFile string, err error) {
 	named, err := c.named()

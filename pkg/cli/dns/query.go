@@ -4,7 +4,6 @@ package dns
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"sort"
 	"strings"
@@ -99,8 +98,12 @@ func query(ctx context.Context, server, name, typ string) (values []string, err 
 	case err == nil:
 	case errors.As(err, &failure) && failure.IsNotFound:
 		return nil, omni.Errorf(omni.CodeNotFound, "%s has no %s at %s", strings.TrimSuffix(name, "."), typ, server)
+	case errors.As(err, &failure):
+		// The resolver's own text names the server of the system's configuration, which was not asked.
+		return nil, omni.Errorf(omni.CodeUnavailable, "the server at %s does not answer for %s: %s", server, strings.TrimSuffix(name, "."), failure.Err).
+			WithHint("it answers for the zones that were applied to it; where its DNS listens is in omnid's ready line: name that with --dns or OMNI_DNS")
 	default:
-		return nil, omni.Errorf(omni.CodeUnavailable, "the server at %s does not answer: %s", server, fmt.Sprint(err)).
+		return nil, omni.Errorf(omni.CodeUnavailable, "the server at %s does not answer: %w", server, err).
 			WithHint("omnid's ready line says where its DNS listens; name it with --dns or OMNI_DNS")
 	}
 	sort.Strings(values)

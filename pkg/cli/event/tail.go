@@ -38,10 +38,8 @@ func newTail(c *console.Console) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			ctx, cancel := c.WithTimeout(cmd.Context())
-			defer cancel()
 			seen := 0
-			err = api.Stream(ctx, r, func(id string, e events.Event) error {
+			err = api.Stream(cmd.Context(), r, func(id string, e events.Event) error {
 				seen++
 				if err := printEvent(c, id, e); err != nil {
 					return err
@@ -51,14 +49,14 @@ func newTail(c *console.Console) *cobra.Command {
 				}
 				return nil
 			})
-			if errors.Is(err, errEnough) || errors.Is(err, context.DeadlineExceeded) {
-				return nil
+			if errors.Is(err, errEnough) || errors.Is(err, context.DeadlineExceeded) || errors.Is(cmd.Context().Err(), context.DeadlineExceeded) {
+				return nil // --timeout is how long to look
 			}
 			return err
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&r.Tenant, "tenant", "", "only this tenant's")
+	c.TenantFlag(cmd, &r.Tenant, "only this tenant's")
 	flags.StringSliceVar(&r.Topics, "topics", nil, "only types that begin so, such as failover, region or audit")
 	flags.StringVar(&r.After, "since", "", "begin behind the event with this stream id; 0 is the oldest that is kept")
 	flags.IntVar(&count, "count", 0, "end after so many")
@@ -66,7 +64,18 @@ func newTail(c *console.Console) *cobra.Command {
 }
 
 func printEvent(c *console.Console, id string, e events.Event) error {
-	if c.Output != "table" && c.Output != "wide" {
+	switch {
+	case c.Output == "name":
+		_, err := fmt.Fprintln(c.Out, e.ID)
+		return err
+	case c.JQ != "":
+		return c.PrintData(e)
+	case c.Output == "yaml":
+		if _, err := fmt.Fprintln(c.Out, "---"); err != nil {
+			return err
+		}
+		return c.PrintData(e)
+	case c.Output == "json" || c.Output == "jsonl": // a line each, since a stream has no end that could close a list
 		line, err := json.Marshal(e)
 		if err != nil {
 			return err

@@ -27,6 +27,9 @@ func newControl(c *console.Console, verb, short string) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if (verb == "abort" || verb == "pause") && run.Status.Alive() {
+				c.Say("what is at work now ends first; look on with: omnictl failover watch %s", run.ID)
+			}
 			return printRun(c, run, false)
 		},
 	}

@@ -10,7 +10,6 @@ import (
 
 	"github.com/omnicloud/omnicloud/pkg/cli/console"
 	"github.com/omnicloud/omnicloud/pkg/cli/region"
-	"github.com/omnicloud/omnicloud/pkg/cli/tenant"
 	"github.com/omnicloud/omnicloud/pkg/failover"
 	"github.com/omnicloud/omnicloud/pkg/omni"
 )
@@ -51,7 +50,7 @@ type request struct {
 }
 
 func (r *request) flags(c *console.Console, cmd *cobra.Command) {
-	cmd.ValidArgsFunction = tenant.Names(c)
+	cmd.ValidArgsFunction = c.Tenants()
 	flags := cmd.Flags()
 	flags.StringVar(&r.from, "from", "", "region to leave")
 	flags.StringVar(&r.to, "to", "", "region to go to")

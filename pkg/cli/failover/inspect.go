@@ -37,9 +37,7 @@ func newWatch(c *console.Console) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			ctx, cancel := c.WithTimeout(cmd.Context())
-			defer cancel()
-			run, err := Follow(ctx, c, api, args[0])
+			run, err := Follow(cmd.Context(), c, api, args[0])
 			if err != nil {
 				return err
 			}
@@ -70,6 +68,11 @@ func newList(c *console.Console) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if len(runs) == 0 {
+				if err := c.CheckTenant(cmd.Context(), api, tenant); err != nil {
+					return err
+				}
+			}
 			runs = runs[:min(len(runs), limit)]
 			table := console.Table{
 				Columns: []string{"ID", "TENANT", "KIND", "FROM", "TO", "STATUS", "TRIGGER", "STARTED", "TOOK", "DNS AFTER"},
@@ -86,8 +89,12 @@ func newList(c *console.Console) *cobra.Command {
 			return c.Print(omni.Page[failover.Run]{Items: runs}, table)
 		},
 	}
-	cmd.Flags().StringVar(&tenant, "tenant", "", "only this tenant's")
+	c.TenantFlag(cmd, &tenant, "only this tenant's")
 	cmd.Flags().StringVar(&status, "status", "", "only runs in this state")
+	_ = cmd.RegisterFlagCompletionFunc("status", cobra.FixedCompletions([]cobra.Completion{
+		string(failover.AwaitingApproval), string(failover.Running), string(failover.Paused), string(failover.Succeeded), string(failover.Failed),
+		string(failover.Aborted), string(failover.RolledBack),
+	}, cobra.ShellCompDirectiveNoFileComp)) // declared above
 	cmd.Flags().IntVar(&limit, "limit", 50, "at most so many")
 	return cmd
 }

@@ -67,10 +67,11 @@ func newTrigger(c *console.Console, kind failover.Kind) *cobra.Command {
 
 // start triggers the run and, if it is to be waited for, follows it to its end.
 func start(ctx context.Context, c *console.Console, api *client.Client, body failover.TriggerRequest, wait bool) error {
-	ctx, cancel := c.WithTimeout(ctx)
-	defer cancel()
 	run, err := api.Trigger(ctx, body)
 	if err != nil {
+		if ctx.Err() != nil { // the request may have arrived, and its answer not
+			c.Say("It is not known whether the run began. Look: omnictl failover list --tenant %s", body.Tenant)
+		}
 		return err
 	}
 	c.Say("%s", run.ID) // before anything is waited for, so that nobody loses the run

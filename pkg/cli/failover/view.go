@@ -14,6 +14,9 @@ import (
 // maxLanes bounds the resources that the live view shows in one level; the rest is counted.
 const maxLanes = 12
 
+// nameWidth is the width of the column of names, in characters, unless a name is longer.
+const nameWidth = 20
+
 // spinner is what turns while a step works.
 var spinner = []string{"⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"}
 
@@ -86,6 +89,10 @@ func render(run failover.Run, now time.Time, frame int, l look) string {
 	fmt.Fprintf(&b, "%s %s: %s → %s  %s  %.1fs\n", l.bold.Render(string(run.Kind)), l.bold.Render(run.Tenant), run.From, run.To,
 		statusStyle(run.Status, l).Render(string(run.Status)), max(0, elapsed.Seconds()))
 	level, shown, hidden := -1, 0, 0
+	width := nameWidth
+	for _, s := range run.Steps {
+		width = max(width, len(s.Resource))
+	}
 	for _, ln := range lanes(run.Steps) {
 		if ln.level != level {
 			writeHidden(&b, hidden, l)
@@ -97,7 +104,7 @@ func render(run failover.Run, now time.Time, frame int, l look) string {
 			continue
 		}
 		shown++
-		writeLane(&b, ln, now, frame, l)
+		writeLane(&b, ln, width, now, frame, l)
 	}
 	writeHidden(&b, hidden, l)
 	if run.Error != "" {
@@ -122,12 +129,12 @@ func active(ln lane) bool {
 	return false
 }
 
-func writeLane(b *strings.Builder, ln lane, now time.Time, frame int, l look) {
+func writeLane(b *strings.Builder, ln lane, width int, now time.Time, frame int, l look) {
 	name := ln.resource
 	if name == "" {
 		name = "(all)"
 	}
-	fmt.Fprintf(b, "    %-20s", name)
+	fmt.Fprintf(b, "    %-*s", width, name)
 	var trouble string
 	for _, s := range ln.steps {
 		sign, style := l.mark(s.Status, frame)
@@ -138,7 +145,7 @@ func writeLane(b *strings.Builder, ln lane, now time.Time, frame int, l look) {
 	}
 	b.WriteByte('\n')
 	if trouble != "" {
-		fmt.Fprintf(b, "    %-20s  %s\n", "", l.bad.Render(trouble))
+		fmt.Fprintf(b, "    %-*s  %s\n", width, "", l.bad.Render(trouble))
 	}
 }
 

@@ -165,7 +165,11 @@ func printResult(c *console.Console, result config.Result) error {
 		return c.Print(result, names(result))
 	}
 	for _, i := range result.Items {
-		if _, err := fmt.Fprintf(c.Out, "%s %s\n", label(i), i.Outcome); err != nil {
+		dry := ""
+		if result.DryRun {
+			dry = " (dry run)"
+		}
+		if _, err := fmt.Fprintf(c.Out, "%s %s%s\n", label(i), i.Outcome, dry); err != nil {
 			return err
 		}
 	}

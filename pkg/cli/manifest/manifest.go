@@ -4,6 +4,7 @@ package manifest
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -48,8 +49,11 @@ func singular(plural string) string {
 func completeKinds(c *console.Console) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		api, err := c.Client()
-		if err != nil || len(args) > 0 {
+		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		if len(args) > 0 {
+			return completeNames(cmd, api, args)
 		}
 		kinds, err := api.Kinds(cmd.Context())
 		if err != nil {
@@ -63,14 +67,55 @@ func completeKinds(c *console.Console) cobra.CompletionFunc {
 	}
 }
 
-// row is what every object has that a list shows.
+// completeNames completes the name of an object of the kind that args begins with.
+func completeNames(cmd *cobra.Command, api *client.Client, args []string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	kind, err := kindOf(cmd.Context(), api, args[0])
+	if err != nil || len(args) > 1 || cmd.Flags().Lookup("tenant") == nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	objects, err := api.Objects(cmd.Context(), kind.Plural, cmd.Flags().Lookup("tenant").Value.String())
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return table(kind, objects).Names, cobra.ShellCompDirectiveNoFileComp
+}
+
+// row is what a list shows of an object, of whichever kind.
 type row struct {
 	Name     string `json:"name"`
 	Tenant   string `json:"tenant"`
-	Type     string `json:"type"`
-	Serving  string `json:"serving"`
-	Cordoned *bool  `json:"cordoned"`
 	Version  int64  `json:"version"`
+	Type     string `json:"type"`     // of a resource
+	Serving  string `json:"serving"`  // of a resource
+	Cordoned bool   `json:"cordoned"` // of a region
+	Display  string `json:"display_name"`
+	Currency string `json:"billing_currency"`
+	Spec     struct {
+		Domain  string            `json:"domain"`
+		Records []json.RawMessage `json:"records"`
+		Zones   []json.RawMessage `json:"zones"`
+		Primary string            `json:"primary"`
+		Targets []string          `json:"targets"`
+	} `json:"spec"`
+}
+
+// detail says in a few words what the object is.
+func (r row) detail() string {
+	var words []string
+	add := func(when bool, format string, args ...any) {
+		if when {
+			words = append(words, fmt.Sprintf(format, args...))
+		}
+	}
+	add(r.Type != "", "%s", r.Type)
+	add(r.Serving != "", "serving in %s", r.Serving)
+	add(len(r.Spec.Zones) > 0, "%d zones", len(r.Spec.Zones))
+	add(r.Cordoned, "cordoned")
+	add(r.Display != "", "%s", r.Display)
+	add(r.Currency != "", "billed in %s", r.Currency)
+	add(r.Spec.Primary != "", "from %s to %s", r.Spec.Primary, strings.Join(r.Spec.Targets, ", "))
+	add(r.Spec.Domain != "", "%s with %d record sets", strings.TrimSuffix(r.Spec.Domain, "."), len(r.Spec.Records))
+	return strings.Join(words, " ")
 }
 
 func table(kind config.KindInfo, objects []json.RawMessage) console.Table {
@@ -80,16 +125,9 @@ func table(kind config.KindInfo, objects []json.RawMessage) console.Table {
 		if json.Unmarshal(raw, &r) != nil {
 			continue // what is no object has no row; -o json shows it
 		}
-		detail := r.Type
-		if r.Serving != "" {
-			detail += " serving in " + r.Serving
-		}
-		if r.Cordoned != nil && *r.Cordoned {
-			detail += "cordoned"
-		}
 		t.Names = append(t.Names, r.Name)
 		version, _ := json.Marshal(r.Version) // an int64 always can
-		t.Rows = append(t.Rows, []string{r.Name, r.Tenant, strings.TrimSpace(detail), string(version)})
+		t.Rows = append(t.Rows, []string{r.Name, r.Tenant, r.detail(), string(version)})
 	}
 	return t
 }
@@ -119,10 +157,15 @@ func newGet(c *console.Console) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if len(objects) == 0 {
+				if err := c.CheckTenant(cmd.Context(), api, tenant); err != nil {
+					return err
+				}
+			}
 			return c.Print(omni.Page[json.RawMessage]{Items: objects}, table(kind, objects))
 		},
 	}
-	cmd.Flags().StringVar(&tenant, "tenant", "", "whose; needed for kinds that belong to tenants, unless the key is a tenant's")
+	c.TenantFlag(cmd, &tenant, "whose; needed for kinds that belong to tenants, unless the key is a tenant's")
 	return cmd
 }
 
@@ -149,7 +192,7 @@ func newDescribe(c *console.Console) *cobra.Command {
 			return c.PrintData(object)
 		},
 	}
-	cmd.Flags().StringVar(&tenant, "tenant", "", "whose")
+	c.TenantFlag(cmd, &tenant, "whose")
 	return cmd
 }
 
@@ -176,7 +219,7 @@ func newDelete(c *console.Console) *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&tenant, "tenant", "", "whose")
+	c.TenantFlag(cmd, &tenant, "whose")
 	return cmd
 }
 

@@ -29,9 +29,7 @@ func Doctor(c *console.Console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "doctor", Short: "Check that everything works, and say what to do where it does not", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, cancel := c.WithTimeout(cmd.Context())
-			defer cancel()
-			findings := untilWell(ctx, c, readyOnly, wait)
+			findings := untilWell(cmd.Context(), c, readyOnly, wait)
 			table := console.Table{Columns: []string{"CHECK", "", "DETAIL"}}
 			failed := 0
 			for _, f := range findings {
@@ -39,9 +37,9 @@ func Doctor(c *console.Console) *cobra.Command {
 				if !f.OK {
 					failed++
 					state = "FAILED"
-					if f.Remedy != "" {
-						detail += "  → " + f.Remedy
-					}
+				}
+				if f.Remedy != "" {
+					detail += "  → " + f.Remedy
 				}
 				table.Rows = append(table.Rows, []string{f.Check, state, detail})
 				table.Names = append(table.Names, f.Check)
@@ -92,7 +90,7 @@ func examine(ctx context.Context, c *console.Console, readyOnly bool) []finding 
 	if err != nil {
 		return []finding{failure("configuration", err)}
 	}
-	findings := []finding{{Check: "configuration", OK: true, Detail: "server and key are known"}}
+	findings := []finding{{Check: "configuration", OK: true, Detail: c.Target()}}
 	ready, checks, err := api.Ready(ctx)
 	if err != nil {
 		return append(findings, failure("server", err))
@@ -114,7 +112,27 @@ func examine(ctx context.Context, c *console.Console, readyOnly bool) []finding 
 		return append(findings, failure("key", err))
 	}
 	findings = append(findings, finding{Check: "key", OK: true, Detail: who.Actor})
+	findings = append(findings, automation(ctx, api))
 	return append(findings, regions(ctx, api)...)
+}
+
+// automation says whether runs start by themselves. A freeze is no fault, since somebody wanted it; but it must not be forgotten.
+func automation(ctx context.Context, api *client.Client) finding {
+	state, err := api.Frozen(ctx)
+	switch {
+	case err != nil:
+		return failure("automation", err)
+	case !state.Frozen:
+		return finding{Check: "automation", OK: true, Detail: "runs start by themselves"}
+	}
+	detail := "FROZEN by " + state.By
+	if state.Since != nil {
+		detail += " since " + state.Since.Format(time.RFC3339)
+	}
+	if state.Reason != "" {
+		detail += ": " + state.Reason
+	}
+	return finding{Check: "automation", OK: true, Detail: detail, Remedy: "no region is left by itself until: omnictl failover unfreeze"}
 }
 
 func failure(check string, err error) finding {

@@ -19,25 +19,6 @@ func Command(c *console.Console) *cobra.Command {
 	return cmd
 }
 
-// Names completes the names of tenants.
-func Names(c *console.Console) cobra.CompletionFunc {
-	return func(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
-		api, err := c.Client()
-		if err != nil || len(args) > 0 {
-			return nil, cobra.ShellCompDirectiveNoFileComp
-		}
-		list, err := api.Tenants(cmd.Context())
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveError
-		}
-		var names []cobra.Completion
-		for _, t := range list {
-			names = append(names, t.Name)
-		}
-		return names, cobra.ShellCompDirectiveNoFileComp
-	}
-}
-
 func table(c *console.Console, list ...tenants.Tenant) console.Table {
 	t := console.Table{Columns: []string{"NAME", "DISPLAY NAME", "CURRENCY", "CREATED"}, Wide: []string{"VERSION"}, Empty: "No tenants yet."}
 	for _, one := range list {
@@ -106,7 +87,7 @@ func newList(c *console.Console) *cobra.Command {
 
 func newShow(c *console.Console) *cobra.Command {
 	return &cobra.Command{
-		Use: "show NAME", Short: "Show a tenant", Args: cobra.ExactArgs(1), ValidArgsFunction: Names(c),
+		Use: "show NAME", Short: "Show a tenant", Args: cobra.ExactArgs(1), ValidArgsFunction: c.Tenants(),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			api, err := c.Client()
 			if err != nil {
@@ -124,7 +105,7 @@ func newShow(c *console.Console) *cobra.Command {
 func newUpdate(c *console.Console) *cobra.Command {
 	var f fields
 	cmd := &cobra.Command{
-		Use: "update NAME", Short: "Change a tenant", Args: cobra.ExactArgs(1), ValidArgsFunction: Names(c),
+		Use: "update NAME", Short: "Change a tenant", Args: cobra.ExactArgs(1), ValidArgsFunction: c.Tenants(),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			api, err := c.Client()
 			if err != nil {
@@ -145,7 +126,7 @@ func newDelete(c *console.Console) *cobra.Command {
 	var cascade bool
 	var confirm string
 	cmd := &cobra.Command{
-		Use: "delete NAME", Short: "Delete a tenant, which must own nothing unless --cascade", Args: cobra.ExactArgs(1), ValidArgsFunction: Names(c),
+		Use: "delete NAME", Short: "Delete a tenant, which must own nothing unless --cascade", Args: cobra.ExactArgs(1), ValidArgsFunction: c.Tenants(),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			api, err := c.Client()
 			if err != nil {
