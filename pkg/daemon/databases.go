@@ -35,9 +35,9 @@ func (c Config) url(name database.Name) string {
 	return c.DatabaseURL
 }
 
-func openDatabase(ctx context.Context, c Config, name database.Name) (*database.DB, error) {
+func openDatabase(ctx context.Context, c Config, name database.Name, opts postgres.Options) (*database.DB, error) {
 	if url := c.url(name); url != "" {
-		return postgres.Open(ctx, name, url, time.Now, postgres.Options{})
+		return postgres.Open(ctx, name, url, time.Now, opts)
 	}
 	path := filepath.Join(c.DataDir, string(name)+".db")
 	makePrivate(path)
@@ -80,7 +80,7 @@ func openDatabases(ctx context.Context, c Config) (dbs databases, err error) {
 		}
 	}()
 	for _, name := range database.Names() {
-		db, err := openDatabase(ctx, c, name)
+		db, err := openDatabase(ctx, c, name, postgres.Options{})
 		if err != nil {
 			return databases{}, fmt.Errorf("database %s: %w", name, err)
 		}
@@ -134,7 +134,7 @@ func Migrate(ctx context.Context, c Config, statusOnly bool) (list []MigrationSt
 }
 
 func migrateOne(ctx context.Context, c Config, name database.Name, statusOnly bool) (list []MigrationStatus, err error) {
-	db, err := openDatabase(ctx, c, name)
+	db, err := openDatabase(ctx, c, name, postgres.Options{})
 	if err != nil {
 		return nil, err
 	}

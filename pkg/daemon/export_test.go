@@ -5,12 +5,13 @@ import (
 	"testing"
 
 	"github.com/omnicloud/omnicloud/pkg/platform/database"
+	"github.com/omnicloud/omnicloud/pkg/platform/database/postgres"
 )
 
 // Tamper changes a database behind omnid's back.
 func Tamper(t *testing.T, c Config, name, statement string) {
 	t.Helper()
-	db, err := openDatabase(t.Context(), c, database.Name(name))
+	db, err := openDatabase(t.Context(), c, database.Name(name), postgres.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

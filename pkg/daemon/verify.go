@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/omnicloud/omnicloud/pkg/omni"
 	"github.com/omnicloud/omnicloud/pkg/platform/database"
+	"github.com/omnicloud/omnicloud/pkg/platform/database/postgres"
 	"github.com/omnicloud/omnicloud/pkg/services/audit"
 )
 
@@ -105,7 +107,8 @@ func Verify(ctx context.Context, c Config) (v Verification, err error) {
 		}
 	}()
 	for _, name := range database.Names() {
-		db, err := openDatabase(ctx, c, name)
+		// It only reads, so it keeps nobody waiting; on a busy machine it may think for longer than a leader's transactions may.
+		db, err := openDatabase(ctx, c, name, postgres.Options{IdleInTransaction: time.Minute})
 		if err != nil {
 			return v, fmt.Errorf("database %s: %w", name, err)
 		}
