@@ -18,13 +18,10 @@ import (
 	"time"
 )
 
-// servers builds the programs below servers into the folder of the binaries, once.
+// servers builds the programs below servers into the folder of the binaries, once. They are without the race detector even where omnid has it:
+// it would only make each of the many calls of the agent slow.
 var servers = sync.OnceValue(func() error {
-	args := []string{"build", "-o", bin + string(filepath.Separator)}
-	if raceEnabled {
-		args = append(args, "-race")
-	}
-	cmd := exec.Command("go", append(args, "./servers/agent", "./servers/etcd")...)
+	cmd := exec.Command("go", "build", "-race=false", "-o", bin+string(filepath.Separator), "./servers/agent", "./servers/etcd")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build the servers: %w\n%s", err, out)
 	}
