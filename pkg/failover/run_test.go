@@ -688,3 +688,43 @@ func TestStaleEpochIsFinal(t *testing.T) {
 		t.Errorf("got %+v", s)
 	}
 }
+
+// slow is a driver that calls meanwhile after each fence had its effect.
+type slow struct {
+	provider.Driver
+	meanwhile func()
+}
+
+func (s slow) Do(ctx context.Context, c provider.Call) error {
+	err := s.Driver.Do(ctx, c)
+	if c.Action == provider.Fence {
+		s.meanwhile()
+	}
+	return err
+}
+
+func TestAResourceIsDeletedUnderARun(t *testing.T) {
+	databasetest.Each(t, database.Infra, func(t *testing.T, db *database.DB) {
+		var once sync.Once
+		var w *world
+		w = newWorld(t, db, func(o *failover.Options) {
+			o.Drivers = registry{slow{o.Drivers.(registry).driver, func() {
+				once.Do(func() {
+					w.write(func(ctx context.Context, tx *database.Tx) error { return w.store.DeleteResource(ctx, tx, "acme", "db") })
+				})
+			}}}
+		})
+		w.resource("acme", "db", "database", nil, placement("east", infra.Active, nil), placement("west", infra.Standby, nil))
+		w.resource("acme", "other", "database", nil, placement("east", infra.Active, nil), placement("west", infra.Standby, nil))
+		w.lead()
+		run, err := w.trigger(nil)
+		must(t, err)
+		run = w.until(run.ID, failover.Paused)
+		if !strings.Contains(run.Error, "1.db.fence") {
+			t.Errorf("it paused because of %s\n%s", run.Error, steps(run))
+		}
+		_, err = w.s.Abort(w.ctx, "acme", run.ID, "")
+		must(t, err)
+		w.until(run.ID, failover.Aborted)
+	})
+}

@@ -91,9 +91,9 @@ func unavailable(err error) bool {
 // try commits ops in one transaction. bad is the one that failed, nil when it is not known.
 func (c *committer) try(ctx context.Context, ops []*op) (bad *op, err error) {
 	c.points(ops, beforeStart, beforeCheckpoint, beforeSettle)
-	fenced := false
+	fenced, applied := false, false
 	err = c.e.db.Write(ctx, database.Platform(), func(ctx context.Context, tx *database.Tx) error {
-		bad, fenced = nil, false
+		bad, fenced, applied = nil, false, false
 		for _, o := range ops {
 			o.err, o.moved = nil, false
 		}
@@ -104,10 +104,14 @@ func (c *committer) try(ctx context.Context, ops []*op) (bad *op, err error) {
 		tx.Signal(signalProgress)
 		var err error
 		bad, err = apply(ctx, tx, ops)
+		applied = err == nil
 		return err
 	})
 	if fenced {
 		c.lost(err)
+	}
+	if err != nil && applied && !unavailable(err) {
+		err = &hookError{err} // what actions and hooks had put off until the end of the transaction was refused
 	}
 	if err == nil {
 		c.points(ops, afterStart, afterCheckpoint, afterSettle)

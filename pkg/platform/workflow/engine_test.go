@@ -223,6 +223,15 @@ func TestRun(t *testing.T) {
 	})
 }
 
+// late refuses at the end of the transaction.
+type late struct{}
+
+type lateKey struct{}
+
+func (late) Flush(context.Context, *database.Tx) error {
+	return omni.Errorf(omni.CodeConflict, "too late")
+}
+
 func TestFailure(t *testing.T) {
 	databasetest.Each(t, database.Infra, func(t *testing.T, db *database.DB) {
 		boom := errors.New("boom")
@@ -407,12 +416,16 @@ func TestFailure(t *testing.T) {
 					_, err := tx.Exec(ctx, "insert into no_such_table values (1)")
 					return err
 				}},
+				"late": {Commit: func(_ context.Context, tx *database.Tx, _ workflow.Call, _ workflow.Outcome) error {
+					tx.Attach(lateKey{}, func() database.Flusher { return late{} })
+					return nil
+				}},
 			}), workflow.Options{})
 			var steps []workflow.StepSpec
-			for i := range 20 {
+			for i := range 30 {
 				action := "good"
 				if i%10 == 3 {
-					action = []string{"bad", "sql"}[i/10]
+					action = []string{"bad", "sql", "late"}[i/10]
 				}
 				steps = append(steps, step(fmt.Sprintf("s%02d", i), fmt.Sprint(i), 0, 0, action))
 			}
