@@ -272,7 +272,7 @@ func removePlacement(ctx context.Context, tx *database.Tx, r Resource, p Placeme
 	if _, err := tx.Exec(ctx, deletePlacement, r.Tenant, r.Name, p.Region); err != nil {
 		return err
 	}
-	p.Role = ""
+	p.Role, p.Run = "", "" // it is not the run that moved it last which removes it
 	return placementChanged(ctx, tx, r, p)
 }
 

@@ -2,6 +2,7 @@ package infra_test
 
 import (
 	"context"
+	"encoding/json"
 	"reflect"
 	"testing"
 
@@ -237,6 +238,31 @@ func TestRoles(t *testing.T) {
 		if told(t, db, events.AuditType) == 0 {
 			t.Error("nothing was audited")
 		}
+		t.Run("removing a placement is not the deed of the run that moved it last", func(t *testing.T) {
+			must(t, write(t, db, func(ctx context.Context, tx *database.Tx) error {
+				return s.DeleteResource(ctx, tx, "acme", "orders-db")
+			}))
+			removed := 0
+			must(t, db.Read(t.Context(), database.Platform(), func(ctx context.Context, tx *database.Tx) error {
+				return tx.Query(ctx, `select event from outbox where type = $1`, []any{infra.EventPlacementChanged}, func(scan func(...any) error) error {
+					var text string
+					var e struct{ Data infra.PlacementChanged }
+					if err := scan(&text); err != nil {
+						return err
+					}
+					err := json.Unmarshal([]byte(text), &e)
+					if e.Data.Role == "" {
+						if removed++; e.Data.Run != "" {
+							t.Errorf("got %+v", e.Data)
+						}
+					}
+					return err
+				})
+			}))
+			if removed != 2 {
+				t.Errorf("%d placements were removed", removed)
+			}
+		})
 	})
 }
 
