@@ -57,9 +57,14 @@ func (d *daemon) stream(ctx context.Context, in *rest.StreamInput, send func(id,
 	if err != nil {
 		return err
 	}
+	auditor := rest.Allowed(omni.RequestFrom(ctx).Identity, "audit.read")
 	for item, err := range d.feed.Subscribe(ctx, events.FeedFilter{Tenant: tenant, Topics: in.Topics}, after) {
 		if err != nil {
 			return err
+		}
+		// Who may not read the log may not read it as it is written either.
+		if !auditor && item.Event.Type == events.AuditType {
+			continue
 		}
 		if err := send(fmt.Sprint(item.Seq), item.Event.Type, item.Event); err != nil {
 			return err
