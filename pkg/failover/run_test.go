@@ -15,6 +15,7 @@ import (
 	"github.com/omnicloud/omnicloud/pkg/omni"
 	"github.com/omnicloud/omnicloud/pkg/platform/database"
 	"github.com/omnicloud/omnicloud/pkg/platform/database/databasetest"
+	"github.com/omnicloud/omnicloud/pkg/platform/workflow"
 	"github.com/omnicloud/omnicloud/pkg/provider"
 )
 
@@ -423,6 +424,27 @@ func TestNobodyRenewsALeaseThatIsWaitedOut(t *testing.T) {
 	if n := asked.Load(); n != 0 || len(plan.RefusedBy) == 0 {
 		t.Errorf("a plan that is refused anyway (%v) has asked the old placement %d times", plan.RefusedBy, n)
 	}
+}
+
+func TestStepsOutlastTheirDriversAndLeases(t *testing.T) {
+	w := newWorld(t, databasetest.Open(t, database.Infra))
+	leased := placement("east", infra.Active, nil)
+	leased.Lease = omni.Duration(24 * time.Hour) // the longest that a manifest may give
+	w.resource("acme", "db", "database", nil, leased, placement("west", infra.Standby, nil))
+	run, err := w.trigger(nil)
+	must(t, err)
+	must(t, w.db.Read(w.ctx, database.Platform(), func(ctx context.Context, tx *database.Tx) error {
+		r, err := workflow.Get(ctx, tx, run.ID)
+		for _, s := range r.Steps {
+			switch failover.Action(s.Action) {
+			case failover.ActionFence, failover.ActionPromote, failover.ActionRelease:
+				if s.Timeout < 2*time.Hour { // a check and an action, each with the longest timeout of the exec and http drivers
+					t.Errorf("%s is cut off after %s", s.ID, s.Timeout)
+				}
+			}
+		}
+		return err
+	}))
 }
 
 func TestFenceFailsWithoutLease(t *testing.T) {

@@ -180,6 +180,9 @@ func (s *Service) spec(w World, run Run, plan Plan, r Request) (workflow.Spec, e
 	}, nil
 }
 
+// guardFor bounds a guard: its checks of up to a thousand placements are bounded each.
+const guardFor = 2 * time.Minute
+
 // phases is how many levels of the engine make one of a plan: its guard must end before its other steps begin.
 const phases = 2
 
@@ -191,11 +194,12 @@ func (s *Service) stepSpec(step PlanStep, lease time.Duration) workflow.StepSpec
 	if step.PredictedMS != nil {
 		spec.Predicted = max(time.Duration(*step.PredictedMS)*time.Millisecond, time.Microsecond) // 0 would mean that it is not known
 	}
-	const driver = 2 * time.Minute // more than any driver's own timeout should be
+	// Each call to a driver ends at its placement's own timeout, an hour at most; a step asks first, and then does.
+	const driver = 2*time.Hour + time.Minute
 	switch step.Action {
 	case ActionGuard:
 		spec.Level--
-		spec.Timeout = driver
+		spec.Timeout = guardFor
 	case ActionFence:
 		spec.Timeout = driver + lease
 	case ActionPromote, ActionRelease:
@@ -203,10 +207,11 @@ func (s *Service) stepSpec(step PlanStep, lease time.Duration) workflow.StepSpec
 	case ActionVerify:
 		spec.Timeout = driver + s.opts.VerifyFor
 	case ActionMeter:
-		spec.Timeout = driver + s.opts.MeterFor
+		spec.Timeout = time.Minute + s.opts.MeterFor
 	case ActionRoute, ActionDNS:
 		spec.Timeout = time.Minute
 	}
+	spec.Timeout = min(spec.Timeout, workflow.MaxTimeout)
 	return spec
 }
 

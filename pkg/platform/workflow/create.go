@@ -140,7 +140,7 @@ func (s *Spec) prepareSteps(bad func(path, message string, args ...any)) {
 		if step.MaxAttempts < 0 || step.MaxAttempts > MaxAttempts {
 			bad(path+".max_attempts", "must be 1 to %d", MaxAttempts)
 		}
-		if step.Timeout < time.Millisecond || step.Timeout > 24*time.Hour || step.Predicted < 0 {
+		if step.Timeout < time.Millisecond || step.Timeout > MaxTimeout || step.Predicted < 0 {
 			bad(path+".timeout", "must be 1ms to 24h, and predicted not negative")
 		}
 		checkInput(path+".input", step.Input, bad)

@@ -55,6 +55,7 @@ const (
 	MaxResult          = 64 << 10
 	DefaultMaxAttempts = 3
 	DefaultTimeout     = time.Minute
+	MaxTimeout         = 24 * time.Hour // of a step
 	DefaultParallel    = 64
 )
 
