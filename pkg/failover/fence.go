@@ -96,7 +96,8 @@ func (s *Service) waitOut(ctx context.Context, lease time.Duration, at time.Time
 	if err != nil {
 		return workflow.Outcome{}, err
 	}
-	timer := time.NewTimer(max(0, at.Add(lease).Sub(s.now())))
+	left := at.Add(lease).Sub(s.now())
+	timer := time.NewTimer(max(0, min(left, lease))) // never longer, wherever the clock of the leader before stood
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():

@@ -148,7 +148,7 @@ func (l *lead) load(ctx context.Context, id string) {
 	}
 	delete(l.parked, id)
 	for i, d := range waits {
-		l.wait(m, i, d)
+		l.wait(m, i, min(d, l.e.opts.Backoff.Max)) // the leader that has set it may have had a clock ahead of ours
 	}
 	l.park(m)
 }

@@ -184,3 +184,16 @@ func TestLeadership(t *testing.T) {
 		})
 	})
 }
+
+func TestAClockAheadOfOurs(t *testing.T) {
+	db := databasetest.Open(t, database.Infra)
+	create(t, db, job("ahead", step("a", "a", 0, 0, "nothing")))
+	write(t, db, func(ctx context.Context, tx *database.Tx) error { // as a leader left it whose clock was an hour ahead
+		_, err := tx.Exec(ctx, `update workflow_steps set not_before = $1`, database.Time(tx.Now().Add(time.Hour)))
+		return err
+	})
+	e, _ := lead(t, db, one(map[string]workflow.Action{"nothing": {}}), workflow.Options{})
+	if r := until(t, e, "ahead", over); r.Status != workflow.Succeeded {
+		t.Errorf("it is %s\n%s", r.Status, show(r))
+	}
+}
