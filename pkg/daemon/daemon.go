@@ -86,7 +86,7 @@ type daemon struct {
 // Run runs omnid until ctx ends, then stops it in good order. It returns nil when everything ended well.
 func Run(ctx context.Context, o Options) (err error) {
 	log := telemetry.NewLogger(o.Err, o.Level)
-	d := &daemon{opts: o, config: o.Config, log: log, life: newLifecycle(log), started: time.Now()}
+	d := &daemon{opts: o, config: o.Config, log: log, life: newLifecycle(log, o.Config.DrainTimeout), started: time.Now()}
 	defer func() {
 		begun := time.Now()
 		err = errors.Join(err, d.life.stop())

@@ -10,12 +10,13 @@ import (
 	"time"
 )
 
-// stopTimeout bounds each stop, so that one part that hangs does not keep the others from ending well.
+// stopTimeout bounds each stop, so that one part that hangs does not keep the others from ending well. What drains has that time besides.
 const stopTimeout = 10 * time.Second
 
 // lifecycle holds the stops of what was started, and the loops that run until then.
 type lifecycle struct {
 	log    *slog.Logger
+	bound  time.Duration // of each stop
 	stops  []stop
 	loops  sync.WaitGroup
 	failed chan error // the first loop that ended with an error
@@ -26,8 +27,8 @@ type stop struct {
 	fn   func(context.Context) error
 }
 
-func newLifecycle(log *slog.Logger) *lifecycle {
-	return &lifecycle{log: log, failed: make(chan error, 1)}
+func newLifecycle(log *slog.Logger, drain time.Duration) *lifecycle {
+	return &lifecycle{log: log, bound: stopTimeout + max(0, drain), failed: make(chan error, 1)}
 }
 
 // onStop registers how to stop what was just started. Stops run in reverse order.
@@ -68,7 +69,7 @@ func (l *lifecycle) loop(name string, fn func(context.Context) error) {
 func (l *lifecycle) stop() error {
 	var errs []error
 	for _, s := range slices.Backward(l.stops) {
-		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+		ctx, cancel := context.WithTimeout(context.Background(), l.bound)
 		done := make(chan error, 1)
 		go func() { done <- s.fn(ctx) }()
 		select {
@@ -77,7 +78,7 @@ func (l *lifecycle) stop() error {
 				errs = append(errs, fmt.Errorf("stop %s: %w", s.name, err))
 			}
 		case <-ctx.Done():
-			errs = append(errs, fmt.Errorf("stop %s: it took longer than %s", s.name, stopTimeout))
+			errs = append(errs, fmt.Errorf("stop %s: it took longer than %s", s.name, l.bound))
 		}
 		cancel()
 		l.log.Debug("stopped", slog.String("part", s.name))
