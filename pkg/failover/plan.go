@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"strconv"
 	"time"
 
@@ -185,17 +186,35 @@ func millis(d time.Duration) *int64 {
 	return &ms
 }
 
-// records says what DNS would answer anew.
+// records says what DNS would answer anew. A planned move does not begin where the dns step could only fail.
 func (p *planner) records(list []mover) {
 	to := make(map[string]string, len(list))
 	for _, m := range list {
 		to[m.Name] = host(m.to.Address)
 	}
 	for _, r := range p.w.Records {
-		if address, moves := to[r.Resource]; moves {
-			p.plan.DNS = append(p.plan.DNS, DNSChange{Zone: r.Zone, Name: r.Name, Type: r.Type, From: r.Values, To: []string{address}})
+		address, moves := to[r.Resource]
+		if !moves {
+			continue
+		}
+		p.plan.DNS = append(p.plan.DNS, DNSChange{Zone: r.Zone, Name: r.Name, Type: r.Type, From: r.Values, To: []string{address}})
+		if answerable(r.Type, address) {
+			continue
+		}
+		if p.r.Mode == Planned {
+			p.refuse(omni.CodeRefused, "give the placement an IP address of the record's type, or use mode forced",
+				"DNS could not answer %s %s with the address of %s in %s, %q", r.Name, r.Type, r.Resource, p.r.To, clip(address))
+		} else {
+			p.warn("DNS cannot answer %s %s with the address of %s in %s, %q: the dns step will fail until that is mended",
+				r.Name, r.Type, r.Resource, p.r.To, clip(address))
 		}
 	}
+}
+
+// answerable says whether a record of type A or AAAA can have the address.
+func answerable(typ, address string) bool {
+	ip, err := netip.ParseAddr(address)
+	return err == nil && ip.Zone() == "" && ip.Is4() == (typ == "A") && !ip.Is4In6()
 }
 
 // pin is a placement that the plan stands on.

@@ -551,6 +551,19 @@ func TestRefusals(t *testing.T) {
 		wants(t, err, omni.CodeRefused, "west is down")
 		w.sky.set("west", false)
 	})
+	t.Run("a target that DNS could not answer", func(t *testing.T) {
+		named := placement("west", infra.Standby, nil)
+		named.Address = "lb.west.example:443"
+		w := newWorld(t, databasetest.Open(t, database.Infra))
+		w.resource("acme", "lb", "loadbalancer", nil, placement("east", infra.Active, nil), named)
+		_, err := w.trigger(nil)
+		wants(t, err, omni.CodeRefused, `DNS could not answer shop.acme.test. A with the address of lb in west, "lb.west.example"`)
+		plan, err := w.s.PlanFor(w.ctx, failover.Request{Tenant: "acme", From: "east", To: "west", Mode: failover.Forced})
+		must(t, err)
+		if len(plan.RefusedBy) != 0 || !slices.ContainsFunc(plan.Warnings, func(s string) bool { return strings.Contains(s, "the dns step will fail") }) {
+			t.Errorf("forced: %v, %q", plan.RefusedBy, plan.Warnings)
+		}
+	})
 	t.Run("a planned move from a region that is down", func(t *testing.T) {
 		w.sky.set("east", true)
 		_, err := w.trigger(func(r *failover.TriggerRequest) { r.Mode = failover.Planned })
