@@ -244,9 +244,9 @@ func newExplain(c *console.Console) *cobra.Command {
 			if c.Output != "table" && c.Output != "wide" {
 				return c.PrintData(out)
 			}
-			c.Say("%s (%s): %s", out.Name, out.APIVersion, out.KindInfo.Doc)
+			c.Say("%s (%s): %s", out.Name, out.APIVersion, out.Doc)
 			if out.Path != "" {
-				c.Say("%s (%s): %s", out.Path, out.Type, out.Doc)
+				c.Say("%s (%s): %s", out.Path, out.Type, out.FieldDoc)
 			}
 			t := console.Table{Columns: []string{"FIELD", "TYPE", "", "MEANING"}}
 			fieldRows(out.Fields, &t)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -91,6 +92,8 @@ func New(opts Options) *API {
 	if opts.Idempotency != nil {
 		a.idem = &idempotency{db: opts.Idempotency, log: opts.Logger}
 	}
+	schemas := huma.NewMapRegistry("#/components/schemas/", schemaNames())
+	schemas.RegisterTypeAlias(reflect.TypeFor[huma.ErrorModel](), reflect.TypeFor[Problem]()) // errors as reform makes them
 	json := huma.Format{Marshal: huma.DefaultJSONFormat.Marshal, Unmarshal: unmarshal}
 	yaml := huma.Format{Marshal: huma.DefaultJSONFormat.Marshal, Unmarshal: unmarshal}
 	a.huma = humago.New((*routerOf)(a), huma.Config{
@@ -98,7 +101,7 @@ func New(opts Options) *API {
 			OpenAPI: "3.1.0",
 			Info:    &huma.Info{Title: opts.Title, Version: opts.Version},
 			Components: &huma.Components{
-				Schemas:         huma.NewMapRegistry("#/components/schemas/", schemaNames()),
+				Schemas:         schemas,
 				SecuritySchemes: map[string]*huma.SecurityScheme{"bearer": {Type: "http", Scheme: "bearer"}},
 			},
 		},

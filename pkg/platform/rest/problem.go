@@ -240,8 +240,11 @@ func fault(d *huma.ErrorDetail) FieldFault {
 			path, message = join(path, name), "is missing"
 		}
 	}
-	if message == "unexpected property" {
+	switch {
+	case message == "unexpected property":
 		message = "is not a field that is known here"
+	case strings.HasPrefix(message, "invalid date/time for format 2006-01-02T15:04:05"):
+		message = "must be a time of RFC 3339, such as 2026-01-31T09:30:00Z"
 	}
 	if path == "" {
 		path = location

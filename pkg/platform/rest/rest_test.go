@@ -282,6 +282,14 @@ func TestRouting(t *testing.T) {
 		if doc.OpenAPI != "3.1.0" || post["operationId"] != "create-thing" || post["x-permission"] != "things.write" {
 			t.Errorf("openapi %s, post %v", doc.OpenAPI, post)
 		}
+		for _, member := range []string{`"RestProblem":{`, `"request_id":{`, `"hint":{`, `"$ref":"#/components/schemas/RestProblem"`} {
+			if !strings.Contains(a.body, member) {
+				t.Errorf("errors are not described as they are answered: there is no %s", member)
+			}
+		}
+		if strings.Contains(a.body, "ErrorModel") {
+			t.Error("errors are described as nobody answers them")
+		}
 		if y := do(t, h, "GET", "/openapi.yaml", ""); y.status != 200 || !strings.Contains(y.body, "operationId: create-thing") {
 			t.Errorf("yaml: %d", y.status)
 		}

@@ -42,7 +42,7 @@ func TestRoutesShowATenantItsOwnLogOnly(t *testing.T) {
 		{"acme", "audit?limit=1", 200, `"index":4`},
 		{"acme", "audit?order=oldest&limit=1", 200, `"index":0`},
 		{"acme", "audit?since=2026-03-01T12:00:01Z&until=2026-03-01T12:00:02Z&order=oldest", 200, `"index":1`},
-		{"acme", "audit?since=yesterday", 422, `since`},
+		{"acme", "audit?since=yesterday", 422, `since: must be a time of RFC 3339, such as 2026-`},
 		{"globex", "audit", 200, `"items":[]`},
 		{"globex", "audit?tenant=acme", 404, `not_found`},
 		{"platform", "audit", 200, `"index":1`},

@@ -19,10 +19,11 @@ type KindInfo struct {
 // Explanation tells what can stand at one place of a manifest.
 type Explanation struct {
 	KindInfo
-	Path   string      `json:"path,omitempty"`
-	Type   string      `json:"type"`
-	Doc    string      `json:"field_doc,omitempty"`
-	Fields []FieldInfo `json:"fields,omitempty"`
+	Path string `json:"path,omitempty"`
+	Type string `json:"type"`
+	// FieldDoc is the meaning of the place; it has a name of its own beside KindInfo.Doc, or the API's description would lose one of them.
+	FieldDoc string      `json:"field_doc,omitempty"`
+	Fields   []FieldInfo `json:"fields,omitempty"`
 }
 
 // FieldInfo is one field. Path is from the top of the manifest, [] standing for the items of a list and {} for the values of a map.
@@ -62,7 +63,7 @@ func (r Registry) Explain(kind, path string) (Explanation, error) {
 		found := false
 		for _, f := range out.Fields {
 			if f.Name == name {
-				out.Path, out.Type, out.Doc, out.Fields, found = f.Path, f.Type, f.Doc, f.Fields, true
+				out.Path, out.Type, out.FieldDoc, out.Fields, found = f.Path, f.Type, f.Doc, f.Fields, true
 				break
 			}
 		}
