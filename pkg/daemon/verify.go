@@ -70,9 +70,10 @@ func invariants() []invariant {
 		},
 		{
 			"no step is done before those that it waits for", database.Infra,
-			`select s.run || '/' || s.id || ' came before ' || e.id from workflow_steps s
-			 join workflow_steps e on e.tenant = s.tenant and e.run = s.run and e.level < s.level
-			 where s.status = 'succeeded' and e.status in ('pending', 'running')`,
+			`select d.run || ' has done level ' || d.level || ' before level ' || w.level
+			 from (select tenant, run, max(level) as level from workflow_steps where status = 'succeeded' group by tenant, run) d
+			 join (select tenant, run, min(level) as level from workflow_steps where status in ('pending', 'running') group by tenant, run) w
+			 on w.tenant = d.tenant and w.run = d.run where w.level < d.level`,
 		},
 		{
 			"every dependency is a resource of the same tenant", database.Infra,
