@@ -60,6 +60,10 @@ func newStage(c *console.Console, o options) (*stage, error) {
 		}
 		s.dir, s.made = dir, true
 	}
+	// The demo applies its manifests to the omnid of this directory: it must not be anybody's.
+	if entries, err := os.ReadDir(s.dir); err == nil && len(entries) > 0 {
+		return nil, console.Usage("--dir: %s is not empty; name a new directory", s.dir)
+	}
 	abs, err := filepath.Abs(s.dir)
 	if err != nil {
 		return nil, err
