@@ -115,15 +115,19 @@ func readStream(body io.Reader, each func(id string, e events.Event) error) (see
 	return seen, nil
 }
 
+// pollShare bounds Poll's part of the server's time: it pauses at least so many times as long as an answer took.
+const pollShare = 9
+
 // Poll calls ask every interval until it says that it is done, ctx ends, or it fails with something that waiting does not
-// mend.
+// mend. Where answers are slow (a run of thousands of steps), it asks less often.
 func Poll(ctx context.Context, interval time.Duration, ask func(context.Context) (done bool, err error)) error {
 	for {
+		asked := time.Now() //nolint:forbidigo // how long an answer takes is no matter of a clock that a caller could give
 		done, err := ask(ctx)
 		if done || (err != nil && !omni.Is(err, omni.CodeUnavailable)) {
 			return err
 		}
-		if err := sleep(ctx, interval); err != nil {
+		if err := sleep(ctx, max(interval, pollShare*time.Since(asked))); err != nil {
 			return err
 		}
 	}

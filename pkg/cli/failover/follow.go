@@ -61,8 +61,9 @@ func detached(c *console.Console, id string, err error) error {
 
 type (
 	lookedMsg struct {
-		run failover.Run
-		err error
+		run  failover.Run
+		err  error
+		took time.Duration
 	}
 	frameMsg time.Time
 )
@@ -84,8 +85,9 @@ func (m model) Init() tea.Cmd { return tea.Batch(m.ask(0), frame()) }
 
 func (m model) ask(after time.Duration) tea.Cmd {
 	return tea.Tick(after, func(time.Time) tea.Msg {
+		asked := m.now()
 		run, err := m.api.Failover(m.ctx, m.id)
-		return lookedMsg{run, err}
+		return lookedMsg{run, err, m.now().Sub(asked)}
 	})
 }
 
@@ -107,7 +109,7 @@ func (m model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 				return m, tea.Quit
 			}
 		}
-		return m, m.ask(lookEvery)
+		return m, m.ask(max(lookEvery, 9*msg.took)) // a run of thousands of steps is not asked for all the time
 	case tea.KeyMsg:
 		if msg.String() == "ctrl+c" || msg.String() == "q" {
 			m.left = true
