@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -160,8 +161,20 @@ func (c *Client) unreachable(ctx context.Context, err error) error {
 	if inner, ok := errors.AsType[*url.Error](err); ok {
 		err = inner.Err
 	}
-	return omni.Errorf(omni.CodeUnavailable, "cannot reach omnid at %s: %w", c.base, err).
-		WithHint("start it with `omnid`, or say where it is with --server or OMNI_SERVER")
+	hint := "start it with `omnid`, or say where it is with --server or OMNI_SERVER"
+	switch {
+	case isFor[*tls.CertificateVerificationError](err):
+		hint = "if the certificate is your own CA's, name the CA's file in SSL_CERT_FILE"
+	case errors.Is(err, http.ErrSchemeMismatch):
+		hint = "it speaks HTTP without TLS there: write http:// instead of https://"
+	}
+	return omni.Errorf(omni.CodeUnavailable, "cannot reach omnid at %s: %w", c.base, err).WithHint("%s", hint)
+}
+
+// isFor says whether err is or wraps a T.
+func isFor[T error](err error) bool {
+	_, ok := errors.AsType[T](err)
+	return ok
 }
 
 func retryAfter(response *http.Response) time.Duration {
@@ -204,8 +217,11 @@ func problem(response *http.Response, data []byte) error {
 		} `json:"errors"`
 	}
 	if err := json.Unmarshal(data, &p); err != nil || p.Code == "" {
-		return omni.Errorf(omni.CodeInternal, "the server answered %s, without saying why", response.Status).
-			WithHint("check that --server is the address of an omnid")
+		hint := "check that --server is the address of an omnid"
+		if response.StatusCode == http.StatusBadRequest && bytes.Contains(data, []byte("HTTPS server")) {
+			hint = "it speaks TLS there: write https:// instead of http://"
+		}
+		return omni.Errorf(omni.CodeInternal, "the server answered %s, without saying why", response.Status).WithHint("%s", hint)
 	}
 	sentence := p.Detail
 	if sentence == "" {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -237,5 +238,40 @@ func TestARefusedStreamEnds(t *testing.T) {
 	err := c.Stream(t.Context(), client.StreamRequest{}, func(string, events.Event) error { return nil })
 	if !omni.Is(err, omni.CodeForbidden) || s.count() != 1 {
 		t.Errorf("got %v after %d requests", err, s.count())
+	}
+}
+
+func TestAWrongSchemeAndAnUnknownCAAreTold(t *testing.T) {
+	secure := httptest.NewTLSServer(http.NotFoundHandler())
+	defer secure.Close()
+	plain := httptest.NewServer(http.NotFoundHandler())
+	defer plain.Close()
+	for server, want := range map[string]string{
+		secure.URL: "SSL_CERT_FILE", "http://" + secure.Listener.Addr().String(): "write https://", "https://" + plain.Listener.Addr().String(): "write http://",
+	} {
+		c, err := client.New(client.Options{Server: server})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = c.Regions(t.Context())
+		e, ok := errors.AsType[*omni.Error](err)
+		if !ok || !strings.Contains(e.Hint, want) {
+			t.Errorf("%s: %v, want %q", server, err, want)
+		}
+	}
+}
+
+func TestAStreamThatFailsIsTold(t *testing.T) {
+	_, c := serve(t, func(_ int, w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		_, _ = io.WriteString(w, "event: error\ndata: {\"code\":\"internal\",\"detail\":\"broken\",\"request_id\":\"req_1\"}\n\n")
+	})
+	err := c.Stream(t.Context(), client.StreamRequest{}, func(_ string, e events.Event) error {
+		t.Errorf("an error was taken for an event: %+v", e)
+		return errors.New("enough")
+	})
+	var p *client.Problem
+	if !errors.As(err, &p) || p.RequestID != "req_1" || !omni.Is(err, omni.CodeInternal) {
+		t.Errorf("got %v", err)
 	}
 }

@@ -81,7 +81,7 @@ func (c *Client) stream(ctx context.Context, r StreamRequest, after string, each
 func readStream(body io.Reader, each func(id string, e events.Event) error) (seen string, err error) {
 	lines := bufio.NewScanner(body)
 	lines.Buffer(make([]byte, 0, 64<<10), maxEvent)
-	var id string
+	var id, kind string
 	var data bytes.Buffer
 	for lines.Scan() {
 		name, value, _ := strings.Cut(lines.Text(), ":")
@@ -91,6 +91,9 @@ func readStream(body io.Reader, each func(id string, e events.Event) error) (see
 			if data.Len() == 0 {
 				continue
 			}
+			if kind == "error" { // the server's last word on a stream that had begun
+				return seen, problem(&http.Response{Status: "an error of the stream"}, data.Bytes())
+			}
 			var e events.Event
 			if err := json.Unmarshal(data.Bytes(), &e); err != nil {
 				return seen, omni.Errorf(omni.CodeInternal, "the stream holds something that is no event: %w", err)
@@ -98,10 +101,12 @@ func readStream(body io.Reader, each func(id string, e events.Event) error) (see
 			if err := each(id, e); err != nil {
 				return seen, &stopError{err}
 			}
-			seen = id
+			seen, kind = id, ""
 			data.Reset()
 		case name == "id":
 			id = value
+		case name == "event":
+			kind = value
 		case name == "data":
 			if data.Len() > 0 {
 				data.WriteByte('\n')

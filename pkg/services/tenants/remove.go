@@ -93,5 +93,5 @@ func (s *Service) ownsNothing(ctx context.Context, name string) error {
 		return nil
 	}
 	return omni.Errorf(omni.CodeReferenced, "the tenant %s still owns %d objects (%s)", name, count, strings.Join(kinds, ", ")).
-		WithHint("delete them first, or delete the tenant with --cascade")
+		WithHint("delete them first, or all at once: omnictl tenants delete %s --cascade", name)
 }

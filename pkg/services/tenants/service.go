@@ -112,7 +112,7 @@ func (s *Service) Hold(ctx context.Context, tx *database.Tx, name string) error 
 
 func beingDeleted(name string) error {
 	return omni.Errorf(omni.CodeConflict, "the tenant %s is being deleted", name).
-		WithHint("let the deletion end (omnictl delete tenant %s --cascade goes on with it), then create it again", name)
+		WithHint("let the deletion end (omnictl tenants delete %s --cascade goes on with it), then create it again", name)
 }
 
 // Create makes a tenant; one that exists is CodeConflict. Keys that are bound to a tenant may not.
