@@ -377,3 +377,45 @@ func TestWhatRunsIsNotBlocked(t *testing.T) {
 	eventually(t, "its run has paused", func() bool { return len(w.runs()) == 1 && w.runs()[0].Status == failover.Paused })
 	eventually(t, "it does not count as blocked any more", func() bool { return blocked() == 0 })
 }
+
+// silent shows a region as one whose probes have failed since a while ago, after having answered.
+type silent struct {
+	*skies
+	region string
+	since  time.Duration
+}
+
+func (s silent) Observations(region string, since time.Time) []infra.Observation {
+	if region != s.region {
+		return s.skies.Observations(region, since)
+	}
+	var list []infra.Observation
+	for _, zone := range []string{"a", "b", "c"} {
+		for i := range 4 {
+			at := time.Now().Add(-s.since * time.Duration(3-i) / 3)
+			list = append(list, infra.Observation{Region: region, Zone: zone, Probe: "web", Observer: "me", At: at, OK: i == 0})
+		}
+	}
+	return list
+}
+
+// Where a driver tells lag as the age of the last contact, it grows for as long as the source is dead.
+func TestLagThatOnlyTheOutageMadeIsNone(t *testing.T) {
+	for lag, leaves := range map[float64]bool{21: true, 60: false} {
+		w := newWorld(t, databasetest.Open(t, database.Infra), func(o *failover.Options) {
+			o.Observations = silent{o.Observations.(*skies), "east", 20 * time.Second}
+		})
+		w.shop(map[string]map[string]any{"db.west": {"lagSeconds": lag}})
+		w.policy(nil) // 5s are allowed
+		w.lead()
+		if leaves {
+			eventually(t, "it has left", func() bool { return len(w.runs()) == 1 && w.runs()[0].Status == failover.Succeeded })
+			continue
+		}
+		eventually(t, "it is held by what it lacked before", func() bool {
+			f, err := w.s.Automation(w.ctx)
+			must(t, err)
+			return len(f.Blocked) == 1 && strings.Contains(f.Blocked[0].Reason, "60.0s behind, more than 5s without the 20.")
+		})
+	}
+}

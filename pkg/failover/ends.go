@@ -111,8 +111,8 @@ func (s *Service) guardOne(ctx context.Context, c workflow.Call, in *runInfo, na
 		return ""
 	case in.Mode == Planned && !state.Healthy && state.Role != provider.RoleStopped:
 		return "is not healthy" + because(state.Message)
-	case !in.IgnoreLag && behind(state.LagSeconds, in.MaxLag.Std()):
-		return fmt.Sprintf("is %.1fs behind, more than %s", *state.LagSeconds, in.MaxLag)
+	case !in.IgnoreLag && behind(state.LagSeconds, in.MaxLag.Std()+in.silence(s.now())):
+		return fmt.Sprintf("is %.1fs behind, more than %s%s", *state.LagSeconds, in.MaxLag, without(in.silence(s.now())))
 	}
 	return ""
 }

@@ -189,9 +189,12 @@ func (p *planner) guardMover(m mover) {
 }
 
 func (p *planner) guardLag(m mover, s PlacementState) {
-	bound := p.w.maxLag(p.r)
-	if behind(s.LagSeconds, bound) {
-		text := fmt.Sprintf("%s in %s is %.1fs behind, more than %s", m.Name, p.r.To, *s.LagSeconds, omni.Duration(bound))
+	bound, silence := p.w.maxLag(p.r), time.Duration(0)
+	if p.r.Mode == Forced {
+		silence = p.w.silence(p.r.From)
+	}
+	if behind(s.LagSeconds, bound+silence) {
+		text := fmt.Sprintf("%s in %s is %.1fs behind, more than %s%s", m.Name, p.r.To, *s.LagSeconds, omni.Duration(bound), without(silence))
 		if p.r.acceptsLoss() {
 			p.warn("%s; forced: what was written meanwhile is lost", text)
 		} else {
@@ -214,6 +217,14 @@ func unknownLag(r Request, m mover, s PlacementState) bool {
 func stateful(typ string) bool { return rank(typ) == 1 || rank(typ) == 2 }
 
 func behind(lag *float64, bound time.Duration) bool { return lag != nil && *lag > bound.Seconds() }
+
+// without says what of a lag does not count.
+func without(silence time.Duration) string {
+	if silence == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" without the %.1fs for which the source has not been seen alive", silence.Seconds())
+}
 
 // unfit says why a placement cannot be promoted; "" when nothing speaks against it. One that is stopped starts with its promotion.
 func unfit(s PlacementState) string {

@@ -48,7 +48,39 @@ func Judge(region infra.Region, observations []infra.Observation, t Trigger, now
 		need = voters/2 + 1
 	}
 	v.Health, v.Reason = conclude(voters, need, count)
+	if v.Health == Down {
+		v.AliveUntil = aliveUntil(region, seen, v.Votes, need)
+	}
 	return v
+}
+
+// aliveUntil is when the last of the need zones answered that were the first to stop; nil when one of them was never seen to answer.
+func aliveUntil(region infra.Region, seen map[probeKey]map[string][]infra.Observation, votes []Vote, need int) *time.Time {
+	var last []time.Time // when each zone that is down answered last
+	for i, zone := range region.Spec.Zones {
+		if votes[i].Health == Down {
+			last = append(last, lastAnswer(zone, seen))
+		}
+	}
+	slices.SortFunc(last, time.Time.Compare)
+	if need < 1 || need > len(last) || last[0].IsZero() {
+		return nil
+	}
+	return &last[need-1]
+}
+
+// lastAnswer is when a probe of the zone answered last, for any observer; the zero time when none did.
+func lastAnswer(zone infra.Zone, seen map[probeKey]map[string][]infra.Observation) (at time.Time) {
+	for _, probe := range zone.Probes {
+		for _, list := range seen[probeKey{zone.Name, probe.Name}] {
+			for _, o := range list {
+				if o.OK && o.At.After(at) {
+					at = o.At
+				}
+			}
+		}
+	}
+	return at
 }
 
 func conclude(voters, need int, count map[Health]int) (Health, string) {
@@ -71,10 +103,14 @@ func conclude(voters, need int, count map[Health]int) (Health, string) {
 	return Degraded, fmt.Sprintf("of %d zones %s; %d must be down", voters, strings.Join(parts, ", "), need)
 }
 
-// Following gives v with the Since of the verdict before it, when that said the same.
+// Following gives v with the Since of the verdict before it, when that said the same, and with its AliveUntil, while the outage lasts.
 func (v Verdict) Following(before Verdict) Verdict {
 	if before.Health == v.Health && !before.Since.IsZero() && before.Since.Before(v.Since) {
 		v.Since = before.Since
+	}
+	// An outage begins once, also when it is not seen for a while in its middle, as after a restart of omnid.
+	if (v.Health == Down || v.Health == Unknown) && (before.Health == Down || before.Health == Unknown) && before.AliveUntil != nil {
+		v.AliveUntil = before.AliveUntil
 	}
 	return v
 }

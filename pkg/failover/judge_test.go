@@ -3,6 +3,7 @@ package failover_test
 import (
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"testing"
 	"time"
 
@@ -118,7 +119,7 @@ func TestJudge(t *testing.T) {
 		for i := range list {
 			turned = append(turned, list[len(list)-1-i])
 		}
-		if a, b := failover.Judge(three, list, trigger, noon), failover.Judge(three, turned, trigger, noon); fmt.Sprint(a) != fmt.Sprint(b) {
+		if a, b := failover.Judge(three, list, trigger, noon), failover.Judge(three, turned, trigger, noon); !reflect.DeepEqual(a, b) {
 			t.Errorf("%+v and %+v", a, b)
 		}
 	})
@@ -131,6 +132,24 @@ func TestJudge(t *testing.T) {
 		before.Health = failover.Down
 		if got := v.Following(before).Since; !got.Equal(noon) {
 			t.Errorf("since %s", got)
+		}
+	})
+	t.Run("until when it was alive", func(t *testing.T) {
+		down := failover.Judge(three, zones("+-----", "++----", "+++---"), trigger, noon) // two must agree
+		if down.Health != failover.Down || down.AliveUntil == nil || !down.AliveUntil.Equal(noon.Add(-5*time.Second)) {
+			t.Fatalf("got %+v", down)
+		}
+		later := failover.Judge(three, zones("---", "---", "---"), trigger, noon)
+		if later.AliveUntil != nil {
+			t.Errorf("nobody saw it alive, and it says %s", later.AliveUntil)
+		}
+		unseen := failover.Judge(three, nil, trigger, noon).Following(down) // as after a restart
+		if got := later.Following(unseen).AliveUntil; got == nil || !got.Equal(*down.AliveUntil) {
+			t.Errorf("the outage is forgotten in its middle: %v", got)
+		}
+		up := failover.Judge(three, zones("++++", "++++", "++++"), trigger, noon).Following(down)
+		if got := later.Following(up).AliveUntil; up.AliveUntil != nil || got != nil {
+			t.Errorf("an outage that is over is remembered: %v, %v", up.AliveUntil, got)
 		}
 	})
 }

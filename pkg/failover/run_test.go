@@ -23,12 +23,12 @@ func TestRunSucceeds(t *testing.T) {
 	databasetest.Each(t, database.Infra, func(t *testing.T, db *database.DB) {
 		w := newWorld(t, db)
 		w.shop(nil)
-		w.lead()
 		run, err := w.trigger(func(r *failover.TriggerRequest) { r.Reason = "maintenance" })
 		must(t, err)
 		if run.Status != failover.Running || run.Mode != failover.Planned || run.InitiatedBy != "key:ops" || run.Trigger != "manual" {
 			t.Errorf("it began as %+v", run)
 		}
+		w.lead()
 		run = w.until(run.ID, failover.Succeeded)
 		for _, name := range []string{"db", "app", "lb"} {
 			if got := w.roles(name); got != "east=standby west=active serving west" {

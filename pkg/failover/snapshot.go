@@ -30,6 +30,14 @@ func (s *Service) snapshot(ctx context.Context, tx *database.Tx, tenant string) 
 	if w.History, err = readHistory(ctx, tx); err != nil {
 		return w, err
 	}
+	verdicts, err := queryVerdicts(ctx, tx, selectVerdicts)
+	if err != nil {
+		return w, err
+	}
+	w.stored = make(map[string]Verdict, len(verdicts))
+	for _, v := range verdicts {
+		w.stored[v.Region] = v
+	}
 	err = tx.Query(ctx, aliveRun, []any{tenant}, func(scan func(...any) error) error { return scan(&w.Alive) })
 	return w, err
 }
@@ -42,7 +50,7 @@ func (s *Service) judgeAll(w *World) {
 	}
 	w.Health = make(map[string]Verdict, len(w.Regions))
 	for _, r := range w.Regions {
-		w.Health[r.Name] = s.judge(r, t, w.Now)
+		w.Health[r.Name] = s.judge(r, t, w.Now).Following(w.stored[r.Name])
 	}
 }
 

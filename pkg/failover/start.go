@@ -94,6 +94,9 @@ func (c *controller) start(ctx context.Context, v view, d due, target string) er
 	if err != nil {
 		return err
 	}
+	if d.kind == KindFailover {
+		w.Health[d.from] = w.Health[d.from].Following(d.evidence) // which knows when the outage began by the policy's own trigger
+	}
 	_, err = acceptable(w, r, "")
 	if err == nil {
 		err = c.write(ctx, func(ctx context.Context, tx *database.Tx) error {

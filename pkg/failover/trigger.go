@@ -159,7 +159,7 @@ func (s *Service) insert(ctx context.Context, tx *database.Tx, w World, run Run,
 func (s *Service) spec(w World, run Run, plan Plan, r Request) (workflow.Spec, error) {
 	input, err := json.Marshal(runInput{
 		From: run.From, To: run.To, Mode: run.Mode, Levels: plan.Levels, InitiatedAt: run.InitiatedAt,
-		MaxLag: omni.Duration(w.maxLag(r)), IgnoreLag: run.Mode == Forced && r.Reason != "" && !r.byPolicy,
+		MaxLag: omni.Duration(w.maxLag(r)), IgnoreLag: run.Mode == Forced && r.Reason != "" && !r.byPolicy, AliveUntil: w.aliveUntil(run),
 	})
 	if err != nil {
 		return workflow.Spec{}, fmt.Errorf("the input of run %s: %w", run.ID, err)
@@ -263,6 +263,15 @@ type runInput struct {
 	MaxLag      omni.Duration `json:"max_lag"`
 	IgnoreLag   bool          `json:"ignore_lag"`
 	InitiatedAt time.Time     `json:"initiated_at"`
+	AliveUntil  *time.Time    `json:"alive_until,omitempty"` // of a forced run: when its source was last seen alive
+}
+
+// silence is for how long the source has not been seen alive; see World.silence.
+func (in runInput) silence(now time.Time) time.Duration {
+	if in.AliveUntil == nil {
+		return 0
+	}
+	return max(0, now.Sub(*in.AliveUntil))
 }
 
 // resources lists all that move.

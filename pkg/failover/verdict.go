@@ -21,6 +21,9 @@ type Verdict struct {
 	At     time.Time `json:"at"`
 	Reason string    `json:"reason"`
 	Votes  []Vote    `json:"votes"`
+	// AliveUntil is when a region that is down was last seen not to be: the moment after which the last of the zones that had to agree
+	// answered no more. Null when nobody saw it alive before.
+	AliveUntil *time.Time `json:"alive_until,omitempty"`
 }
 
 // Vote is what one zone says: Down when more than half of its probes are down, Degraded when some are.

@@ -17,6 +17,8 @@ type World struct {
 	History    map[HistoryKey]time.Duration    // how long steps like these took (medians)
 	Records    []Record                        // the tenant's record sets that follow a resource
 	Alive      string                          // the tenant's run that is alive; "" when there is none
+
+	stored map[string]Verdict // what the leader has published of each region
 }
 
 // PlacementKey names a placement of the tenant.
@@ -86,4 +88,21 @@ func (w World) onFailure(mode Mode, from string) OnFailure {
 		return PauseOnFailure
 	}
 	return says
+}
+
+// silence is for how long a region that is down has not been seen alive. By so much a standby's lag has grown since then, where a driver
+// tells it as the age of the last contact: in a forced move, what the standby lacked at that moment is what counts.
+func (w World) silence(region string) time.Duration {
+	if v := w.Health[region]; v.Health == Down && v.AliveUntil != nil {
+		return max(0, w.Now.Sub(*v.AliveUntil))
+	}
+	return 0
+}
+
+// aliveUntil is when the source of a forced run was last seen alive; nil when it is not down, or nobody saw it alive before.
+func (w World) aliveUntil(run Run) *time.Time {
+	if v := w.Health[run.From]; run.Mode == Forced && v.Health == Down {
+		return v.AliveUntil
+	}
+	return nil
 }
