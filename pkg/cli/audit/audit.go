@@ -83,24 +83,7 @@ func newVerify(c *console.Console) *cobra.Command {
 			if tenant != "" && report.OK && report.Entries == 0 {
 				return omni.Errorf(omni.CodeNotFound, "there is no log of a tenant %q", tenant).WithHint("omnictl tenants list shows the tenants")
 			}
-			logs := report.Logs
-			if logs == nil {
-				logs = []audit.Report{report}
-			}
-			table := console.Table{Columns: []string{"LOG", "ENTRIES", "VERDICT"}, Wide: []string{"ROOT"}, Empty: "There are no logs yet."}
-			for _, l := range logs {
-				name := l.Tenant
-				if name == "" {
-					name = "(platform)"
-				}
-				verdict := "intact"
-				if l.FirstBad != nil {
-					verdict = fmt.Sprintf("BAD at entry %d: %s", l.FirstBad.Index, l.FirstBad.Reason)
-				}
-				table.Names = append(table.Names, name)
-				table.Rows = append(table.Rows, []string{name, fmt.Sprint(l.Entries), verdict, l.Root})
-			}
-			if err := c.Print(report, table); err != nil {
+			if err := c.Print(report, verdicts(report)); err != nil {
 				return err
 			}
 			if !report.OK {
@@ -111,4 +94,26 @@ func newVerify(c *console.Console) *cobra.Command {
 	}
 	c.TenantFlag(cmd, &tenant, "only this tenant's log")
 	return cmd
+}
+
+// verdicts is how a report looks to people: a line a log.
+func verdicts(report audit.Report) console.Table {
+	logs := report.Logs
+	if logs == nil {
+		logs = []audit.Report{report}
+	}
+	table := console.Table{Columns: []string{"LOG", "ENTRIES", "VERDICT"}, Wide: []string{"ROOT"}, Empty: "There are no logs yet."}
+	for _, l := range logs {
+		name := l.Tenant
+		if name == "" {
+			name = "(platform)"
+		}
+		verdict := "intact"
+		if l.FirstBad != nil {
+			verdict = fmt.Sprintf("BAD at entry %d: %s", l.FirstBad.Index, l.FirstBad.Reason)
+		}
+		table.Names = append(table.Names, name)
+		table.Rows = append(table.Rows, []string{name, fmt.Sprint(l.Entries), verdict, l.Root})
+	}
+	return table
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/omnicloud/omnicloud/pkg/cli/console"
 	"github.com/omnicloud/omnicloud/pkg/client"
+	"github.com/omnicloud/omnicloud/pkg/services/billing"
 )
 
 // Command is "omnictl billing".
@@ -42,31 +43,10 @@ func newUsage(c *console.Console) *cobra.Command {
 				}
 			}
 			report.Items = report.Items[:min(len(report.Items), limit)]
-			if !intervals {
-				table := console.Table{Columns: []string{"GROUP", "QUANTITY", "UNIT"}, Empty: "Nothing was metered."}
-				for _, t := range report.Totals {
-					name := t.Region + t.Resource + t.Role + t.Run + t.Tenant
-					if name == "" {
-						name = "(none)"
-					}
-					table.Names = append(table.Names, name)
-					table.Rows = append(table.Rows, []string{name, fmt.Sprint(t.Quantity), t.Unit})
-				}
-				return c.Print(report, table)
+			if intervals {
+				return c.Print(report, intervalTable(report))
 			}
-			table := console.Table{
-				Columns: []string{"REGION", "RESOURCE", "ROLE", "FROM", "TO", "QUANTITY", "UNIT", "RUN"}, Wide: []string{"TENANT", "ENDED BY"}, Empty: "Nothing was metered.",
-			}
-			for _, r := range report.Items {
-				end := "now"
-				if r.EndedAt != nil {
-					end = r.EndedAt.Format("15:04:05.000")
-				}
-				table.Rows = append(table.Rows, []string{
-					r.Region, r.Resource, r.Role, r.StartedAt.Format("2006-01-02 15:04:05.000"), end, fmt.Sprint(r.Quantity), r.Unit, r.Run, r.Tenant, r.EndRun,
-				})
-			}
-			return c.Print(report, table)
+			return c.Print(report, totalTable(report))
 		},
 	}
 	flags := cmd.Flags()
@@ -79,4 +59,33 @@ func newUsage(c *console.Console) *cobra.Command {
 	flags.BoolVar(&intervals, "intervals", false, "show each interval instead of the totals")
 	flags.IntVar(&limit, "limit", 1000, "at most so many intervals")
 	return cmd
+}
+
+func totalTable(report billing.Report) console.Table {
+	table := console.Table{Columns: []string{"GROUP", "QUANTITY", "UNIT"}, Empty: "Nothing was metered."}
+	for _, t := range report.Totals {
+		name := t.Region + t.Resource + t.Role + t.Run + t.Tenant
+		if name == "" {
+			name = "(none)"
+		}
+		table.Names = append(table.Names, name)
+		table.Rows = append(table.Rows, []string{name, fmt.Sprint(t.Quantity), t.Unit})
+	}
+	return table
+}
+
+func intervalTable(report billing.Report) console.Table {
+	table := console.Table{
+		Columns: []string{"REGION", "RESOURCE", "ROLE", "FROM", "TO", "QUANTITY", "UNIT", "RUN"}, Wide: []string{"TENANT", "ENDED BY"}, Empty: "Nothing was metered.",
+	}
+	for _, r := range report.Items {
+		end := "now"
+		if r.EndedAt != nil {
+			end = r.EndedAt.Format("15:04:05.000")
+		}
+		table.Rows = append(table.Rows, []string{
+			r.Region, r.Resource, r.Role, r.StartedAt.Format("2006-01-02 15:04:05.000"), end, fmt.Sprint(r.Quantity), r.Unit, r.Run, r.Tenant, r.EndRun,
+		})
+	}
+	return table
 }
