@@ -192,7 +192,7 @@ func (d *daemon) openDatabases(ctx context.Context) (err error) {
 
 func (d *daemon) openElection(ctx context.Context) (err error) {
 	d.elector, err = election.Open(ctx, election.Options{
-		Endpoints: d.config.EtcdEndpoints, DataDir: filepath.Join(d.config.DataDir, "etcd"), Name: d.config.ReplicaName,
+		Endpoints: d.config.EtcdEndpoints, DataDir: d.config.DataDir, Name: d.config.ReplicaName,
 		TTL: d.config.LeaseTTL, DB: d.dbs.infra, Now: time.Now, Logger: d.log,
 	})
 	if err != nil {
