@@ -52,22 +52,22 @@ func answers(status int, body string) http.HandlerFunc {
 
 func TestWhatIsTypedWronglyIsUsage(t *testing.T) {
 	for command, want := range map[string]string{
-		"statsu":                                           "did you mean status?",
-		"frobnicate":                                       `omnictl has no command "frobnicate"; it has `,
-		"frobnicate -f x":                                  `omnictl has no command "frobnicate"; it has `,
-		"failover trigr acme --from east":                  "did you mean trigger?",
-		"failover frobnicate":                              `omnictl failover has no command "frobnicate"; it has abort, approve`,
-		"completion tcsh":                                  `omnictl completion has no command "tcsh"`,
-		"regions list --frobnicate":                        "unknown flag: --frobnicate\n  → omnictl regions list --help",
-		"apply":                                            `required flag(s) "filename" not set` + "\n  → usage: omnictl apply -f",
-		"failover trigger acme --to x":                     `required flag(s) "from" not set`,
-		"get regions -o xml":                               "none of table, wide, json",
-		"failover list --limit 0":                          "--limit",
-		"failover list --limit -1":                         "--limit",
-		"audit list --limit -1":                            "--limit",
-		"billing usage --limit 0":                          "--limit",
-		"auth keys create x --expires -1s":                 "--expires",
-		"failover plan acme --from a --to b --max-lag -5s": "--max-lag",
+		"statsu":                                        "did you mean status?",
+		"frobnicate":                                    `omnictl has no command "frobnicate"; it has `,
+		"frobnicate -f x":                               `omnictl has no command "frobnicate"; it has `,
+		"failover trigr acme --from east":               "did you mean trigger?",
+		"failover frobnicate":                           `omnictl failover has no command "frobnicate"; it has abort, approve`,
+		"completion tcsh":                               `omnictl completion has no command "tcsh"`,
+		"regions list --frobnicate":                     "unknown flag: --frobnicate\n  → omnictl regions list --help",
+		"apply":                                         `required flag(s) "filename" not set` + "\n  → usage: omnictl apply -f",
+		"failover trigger acme --to x":                  `required flag(s) "from" not set`,
+		"get regions -o xml":                            "none of table, wide, json",
+		"failover list --limit 0":                       "--limit",
+		"failover list --limit -1":                      "--limit",
+		"audit list --limit -1":                         "--limit",
+		"billing usage --limit 0":                       "--limit",
+		"auth keys create x --expires -1s":              "--expires",
+		"failover plan a --from a --to b --max-lag -1s": "--max-lag",
 	} {
 		if got := run(t, nil, strings.Fields(command)...); got.code != console.ExitUsage || !strings.Contains(got.errs, want) || got.out != "" {
 			t.Errorf("%s: %+v, want %q", command, got, want)
