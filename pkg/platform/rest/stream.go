@@ -99,7 +99,10 @@ func (a *API) stream(w http.ResponseWriter, r *http.Request, h func(context.Cont
 	ended := s.run(ctx, events, done)
 	cancel()
 	if !ended {
-		<-done // the handler must not outlive its request; nobody is left to be told how it ended
+		// The handler must not outlive its request. Nobody but the log is left to be told how it ended.
+		if err := <-done; err != nil {
+			a.opts.Logger.DebugContext(ctx, "a stream was left by its reader", slog.String("end", err.Error()))
+		}
 	}
 }
 
