@@ -40,12 +40,14 @@ create unique index failover_runs_id on failover_runs (id);
 create index failover_runs_recent on failover_runs (cause, initiated_at);
 create index failover_runs_ended on failover_runs (tenant, finished_at);
 
--- When a placement that a run could not fence was last spoken to; its lease is waited out from then on.
+-- When a placement that a run could not fence was last spoken to, and by the leader of which epoch: that one waits its lease out from then
+-- on. The clock of another may differ, so that it waits the whole lease anew.
 create table failover_leases (
     tenant       text        not null,
     run          text        not null,
     step         text        not null,
     contacted_at timestamptz not null,
+    epoch        bigint      not null,
     primary key (tenant, run, step)
 );
 

@@ -22,7 +22,7 @@
 // A planned move begins with letting fenced placements join again (release at level 0), waits before each promotion of a database,
 // cache or queue until its standby lacks nothing, and ends with releasing the old placements as standbys. A forced one leaves the old
 // placements fenced. A placement that cannot be fenced, but has a lease, counts as fenced once its lease has run out since it
-// was last spoken to.
+// was last spoken to; a new leader, whose clock may differ, waits the whole lease anew.
 //
 // The dns step writes and confirms before its checkpoint: it switches the records in a fenced transaction of its own, asks every
 // authoritative server, and the checkpoint then records how long after the run's beginning they answered.

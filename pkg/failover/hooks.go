@@ -78,7 +78,7 @@ func (s *Service) onRun(ctx context.Context, tx *database.Tx, w workflow.Run) er
 			return err
 		}
 	}
-	tx.AfterCommit(func() { s.cache.drop(run.ID) })
+	tx.AfterCommit(func() { s.forget(run) })
 	return appendRun(ctx, tx, run)
 }
 

@@ -363,36 +363,60 @@ func TestContinueAfterFailures(t *testing.T) {
 	})
 }
 
-func TestLease(t *testing.T) {
-	w := newWorld(t, databasetest.Open(t, database.Infra))
-	down := map[string]any{"failActions": []any{"fence", "check"}}
-	leased := placement("east", infra.Active, down)
-	leased.Lease = omni.Duration(600 * time.Millisecond)
+// leasedRun begins a forced run whose source cannot be fenced but has a lease, and waits until that is being waited out.
+func leasedRun(w *world, lease time.Duration) failover.Run {
+	w.t.Helper()
+	leased := placement("east", infra.Active, map[string]any{"failActions": []any{"fence", "check"}})
+	leased.Lease = omni.Duration(lease)
 	w.resource("acme", "db", "database", nil, leased, placement("west", infra.Standby, nil))
 	w.sky.set("east", true)
-	stop := w.lead()
-	begin := time.Now()
 	run, err := w.trigger(nil)
-	must(t, err)
-	eventually(t, "the lease is being waited out", func() bool {
-		n := 0
-		must(t, w.db.Read(w.ctx, database.Platform(), func(ctx context.Context, tx *database.Tx) error {
-			return tx.QueryRow(ctx, `select count(*) from failover_leases`, nil, &n)
-		}))
-		return n == 1
+	must(w.t, err)
+	eventually(w.t, "the lease is being waited out", func() bool { return w.count(`select count(*) from failover_leases`) == 1 })
+	return run
+}
+
+func TestLease(t *testing.T) {
+	databasetest.Each(t, database.Infra, func(t *testing.T, db *database.DB) {
+		w := newWorld(t, db)
+		w.lead()
+		begin := time.Now()
+		run := w.until(leasedRun(w, 600*time.Millisecond).ID, failover.Succeeded)
+		if took := time.Since(begin); took < 600*time.Millisecond {
+			t.Errorf("it was promoted after %s", took)
+		}
+		if text := steps(run); !strings.Contains(text, "lease of 600ms was waited out") || strings.Contains(text, "anew") {
+			t.Error(text)
+		}
 	})
-	stop() // the leader goes; the next one waits the rest only, and never more than the lease, should its clock be behind
-	w.write(func(ctx context.Context, tx *database.Tx) error {
-		_, err := tx.Exec(ctx, `update failover_leases set contacted_at = $1`, database.Time(tx.Now().Add(time.Hour)))
-		return err
-	})
-	w.lead()
-	run = w.until(run.ID, failover.Succeeded)
-	if took := time.Since(begin); took < 600*time.Millisecond {
-		t.Errorf("it was promoted after %s", took)
-	}
-	if !strings.Contains(steps(run), "lease of 600ms was waited out") {
-		t.Error(steps(run))
+}
+
+func TestANewLeaderWaitsTheWholeLease(t *testing.T) {
+	for name, ahead := range map[string]time.Duration{"whose clock is ahead": time.Hour, "whose clock is behind": -time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			databasetest.Each(t, database.Infra, func(t *testing.T, db *database.DB) {
+				w := newWorld(t, db)
+				stop := w.lead()
+				run := leasedRun(w, 600*time.Millisecond)
+				stop()
+				w.write(func(ctx context.Context, tx *database.Tx) error { // the difference between the clocks
+					_, err := tx.Exec(ctx, `update failover_leases set contacted_at = $1`, database.Time(tx.Now().Add(-ahead)))
+					return err
+				})
+				begin := time.Now()
+				w.lead()
+				run = w.until(run.ID, failover.Succeeded)
+				if took := time.Since(begin); took < 600*time.Millisecond {
+					t.Errorf("it was promoted after %s", took)
+				}
+				if text := steps(run); !strings.Contains(text, "lease of 600ms was waited out") || !strings.Contains(text, "anew") {
+					t.Error(text)
+				}
+				if n := w.count(`select count(*) from failover_leases where epoch = 1`); n != 1 {
+					t.Error("the new leader has spoken to the placement again, or its epoch was not stored")
+				}
+			})
+		})
 	}
 }
 

@@ -123,13 +123,21 @@ func (s *Service) control(ctx context.Context, tenant, id, verb, reason string,
 		if err != nil {
 			return err
 		}
+		tx.AfterCommit(func() { s.forget(now) }) // whoever resumes may have mended a placement's config
 		return appendRun(ctx, tx, now)
 	})
 	if err != nil {
 		return Run{}, err
 	}
-	s.cache.drop(id) // whoever resumes may have mended a placement's config
 	return s.Run(ctx, tenant, id)
+}
+
+// forget drops what is kept in memory of a run that has changed.
+func (s *Service) forget(run Run) {
+	s.cache.drop(run.ID)
+	if !run.Status.Alive() {
+		s.looks.drop(run.ID)
+	}
 }
 
 // mirror writes where the engine's run stands into ours.

@@ -68,6 +68,7 @@ type Service struct {
 	log    *slog.Logger
 	engine *workflow.Engine
 	cache  runCache
+	looks  looks
 }
 
 func orElse[T int | time.Duration](v *T, otherwise T) {

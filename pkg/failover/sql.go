@@ -35,8 +35,9 @@ const (
 	countRuns = `select count(*) from failover_runs where cause = 'policy' and finished_at is null and status <> 'awaiting_approval'`
 	countHour = `select count(*) from failover_runs where cause = 'policy' and initiated_at > $1 and status <> 'awaiting_approval'`
 
-	insertLease = `insert into failover_leases (tenant, run, step, contacted_at) values ($1, $2, $3, $4) on conflict (tenant, run, step) do nothing`
-	selectLease = `select contacted_at from failover_leases where tenant = $1 and run = $2 and step = $3`
+	upsertLease = `insert into failover_leases (tenant, run, step, contacted_at, epoch) values ($1, $2, $3, $4, $5)
+		on conflict (tenant, run, step) do update set contacted_at = excluded.contacted_at, epoch = excluded.epoch`
+	selectLease = `select contacted_at, epoch from failover_leases where tenant = $1 and run = $2 and step = $3`
 
 	selectDurations = `select driver, type, action, samples from failover_durations order by driver, type, action limit 5000`
 	selectDuration  = `select samples from failover_durations where driver = $1 and type = $2 and action = $3`
