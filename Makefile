@@ -19,7 +19,7 @@ help: ## list these targets
 	@awk -F':.*## ' '/^[a-z][a-z0-9-]*:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build bin/omnid and bin/omnictl
-	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/omnid ./cmd/omnictl
+	go build -ldflags '$(LDFLAGS)' -o bin/ ./cmd/omnid ./cmd/omnictl
 
 demo: build ## the main job: a region dies, and a tenant leaves it by itself, on real processes
 	bin/omnictl demo

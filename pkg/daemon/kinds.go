@@ -72,7 +72,7 @@ func (d *daemon) resourceKind() config.Kind {
 		New: func() any { return new(infra.ResourceSpec) },
 		Apply: func(ctx context.Context, tx *database.Tx, meta omni.Metadata, spec any) (omni.Outcome, error) {
 			wanted := *spec.(*infra.ResourceSpec)
-			if err := d.keepPrograms(ctx, tx, meta, wanted); err != nil {
+			if err := d.keepReach(ctx, tx, meta, wanted); err != nil {
 				return "", err
 			}
 			return d.infra.ApplyResource(ctx, tx, meta, wanted)

@@ -42,6 +42,12 @@ func program(kind, command string) string {
 		`, placements: [{region: east, role: active, driver: exec, address: "192.0.2.1:1", config: {command: ` + command + `}}]}}`
 }
 
+// caller is the same by the driver http.
+func caller(url string) string {
+	return `{apiVersion: omni/v1, kind: Resource, metadata: {name: web, tenant: acme}, spec: {type: app, placements: [{region: east, role: active, ` +
+		`driver: http, address: "192.0.2.1:1", config: {url: "` + url + `"}}]}}`
+}
+
 func TestATenantsKeyCannotChooseWhatRunsOnOmnidsMachine(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	line, _ := start(t, dir)
@@ -75,6 +81,9 @@ func TestATenantsKeyCannotChooseWhatRunsOnOmnidsMachine(t *testing.T) {
 		{"a tenant's change of all but the program", key.Token, program("app", "/bin/one"), http.StatusOK},
 		{"a tenant's other program", key.Token, program("app", "/bin/two"), http.StatusForbidden},
 		{"a tenant's same program with another environment", key.Token, program("app", "/bin/one, env: {LD_PRELOAD: x}"), http.StatusForbidden},
+		{"a tenant's new agent", key.Token, caller("http://169.254.169.254/"), http.StatusForbidden},
+		{"the platform's agent", admin, caller("http://192.0.2.1/"), http.StatusOK},
+		{"a tenant's same agent", key.Token, caller("http://192.0.2.1/"), http.StatusOK},
 	} {
 		if status, body := apply(step.token, step.manifest); status != step.status {
 			t.Errorf("%s: %d %s, want %d", step.what, status, body, step.status)
