@@ -33,6 +33,8 @@ create table failover_runs (
     dns_switched_ms bigint,
     error           text        not null,
     version         bigint      not null,
+    -- It was aborted because what it was for had passed before anybody approved it: no cooldown follows.
+    withdrawn       boolean     not null default false,
     primary key (tenant, id)
 );
 

@@ -56,6 +56,7 @@ type controller struct {
 	ticks  int
 	stored map[string]Verdict        // what the database has of each region, by the default trigger
 	health map[regionTrigger]Verdict // what was judged last, for its Since
+	calm   map[string]time.Time      // by run that awaits approval, since when its source has been up again
 
 	mu      sync.Mutex
 	blocked map[dueKey]Blocked
@@ -143,6 +144,9 @@ func (c *controller) tick(ctx context.Context) error {
 		return err
 	}
 	if err := c.publish(ctx, v); err != nil {
+		return err
+	}
+	if err := c.withdraw(ctx, v); err != nil {
 		return err
 	}
 	list, err := c.dues(ctx, v)

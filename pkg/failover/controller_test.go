@@ -121,6 +121,87 @@ func TestApproval(t *testing.T) {
 	wants(t, err, omni.CodeRefused, "succeeded")
 }
 
+// waits gives the id of the one run that awaits approval.
+func (w *world) waits() string {
+	w.t.Helper()
+	eventually(w.t, "a run waits", func() bool { runs := w.runs(); return len(runs) > 0 && runs[0].Status == failover.AwaitingApproval })
+	return w.runs()[0].ID
+}
+
+func TestOnlyAPlanThatIsStillTrueIsApproved(t *testing.T) {
+	for name, change := range map[string]func(ctx context.Context, tx *database.Tx, w *world) error{
+		"its resources": func(ctx context.Context, tx *database.Tx, w *world) error {
+			return w.store.DeleteResource(ctx, tx, "acme", "lb")
+		},
+		"nothing of acme is active": func(ctx context.Context, tx *database.Tx, w *world) error {
+			for _, name := range []string{"lb", "app", "db"} {
+				if err := w.store.DeleteResource(ctx, tx, "acme", name); err != nil {
+					return err
+				}
+			}
+			_, err := w.store.ApplyResource(ctx, tx, omni.Metadata{Name: "db", Tenant: "acme"}, infra.ResourceSpec{
+				Type: "database", Placements: []infra.PlacementSpec{placement("north", infra.Active, nil)},
+			})
+			return err
+		},
+		"the cordon of a region": func(ctx context.Context, tx *database.Tx, w *world) error {
+			_, err := w.store.Cordon(ctx, tx, "west", "a test")
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			databasetest.Each(t, database.Infra, func(t *testing.T, db *database.DB) {
+				w := newWorld(t, db)
+				w.shop(nil)
+				w.policy(func(p *failover.PolicySpec) { p.Approval = failover.Manual })
+				w.lead()
+				w.sky.set("east", true)
+				id := w.waits()
+				w.write(func(ctx context.Context, tx *database.Tx) error { return change(ctx, tx, w) })
+				_, err := w.s.Approve(w.ctx, "acme", id, "go")
+				wants(t, err, omni.CodeStale, id, name)
+				run, err := w.s.Run(w.ctx, "acme", id)
+				must(t, err)
+				if run.Status != failover.AwaitingApproval {
+					t.Errorf("the run is %s", run.Status)
+				}
+				if n := len(w.sim.Effects("acme", "db", "west")); n != 0 {
+					t.Errorf("the standby was touched %d times", n)
+				}
+			})
+		})
+	}
+}
+
+func TestARunIsWithdrawnThatNobodyApprovedInTime(t *testing.T) {
+	databasetest.Each(t, database.Infra, func(t *testing.T, db *database.DB) {
+		w := newWorld(t, db)
+		w.shop(nil)
+		w.policy(func(p *failover.PolicySpec) {
+			p.Approval, p.Trigger.Window, p.Cooldown = failover.Manual, omni.Duration(200*time.Millisecond), omni.Duration(time.Hour)
+		})
+		w.lead()
+		w.sky.set("east", true)
+		id := w.waits()
+		begin := time.Now()
+		w.sky.set("east", false)
+		w.until(id, failover.Aborted)
+		if took := time.Since(begin); took < 200*time.Millisecond {
+			t.Errorf("it was aborted after %s already", took)
+		}
+		if got := w.audited(); got["failover.abort"] != 1 || got["failover.approve"] != 0 {
+			t.Errorf("audited %v", got)
+		}
+		if n := w.count(`select count(*) from outbox where event like '%east has been up again for 200ms%'`); n != 1 {
+			t.Errorf("the reason was audited %d times", n)
+		}
+		w.sky.set("east", true) // it moved nothing, so that no cooldown follows
+		if again := w.waits(); again == id {
+			t.Error("there is no new run")
+		}
+	})
+}
+
 func TestAutomaticFailback(t *testing.T) {
 	w := newWorld(t, databasetest.Open(t, database.Infra))
 	w.shop(nil)

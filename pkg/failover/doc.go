@@ -11,6 +11,8 @@
 //	        │                pause  resume└▶ failed, rolled_back
 //	        └──abort──▶ aborted ◀┘  (paused may be aborted too)
 //
+// A run by policy that awaits approval is aborted once what it was for has passed, and cannot be approved once its plan is no longer true.
+//
 // At most one run of a tenant is alive. Verdicts and plans are pure functions of a snapshot; the world is touched only by
 // steps, between two transactions, under the leader's epoch.
 //

@@ -11,8 +11,8 @@ import (
 )
 
 // fence keeps the old placement from serving. A planned move falls back on asking it to step down. In a forced move, one that cannot
-// be fenced but has a lease is as good as fenced once the lease has run out since it was last spoken to; see lease.go. One that holds data and that nothing of this keeps from writing holds the run,
-// unless somebody has forced it with a reason.
+// be fenced but has a lease is as good as fenced once the lease has run out since it was last spoken to; see lease.go. One that holds
+// data and that nothing of this keeps from writing holds the run, unless somebody has forced it with a reason.
 func (s *Service) fence(ctx context.Context, c workflow.Call) (workflow.Outcome, error) {
 	if err := s.mayMove(ctx, c); err != nil {
 		return workflow.Outcome{}, err

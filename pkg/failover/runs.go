@@ -73,11 +73,6 @@ func (s *Service) Alive(ctx context.Context, tenant string) (id string, err erro
 	return id, err
 }
 
-// Approve lets a run that awaits approval begin.
-func (s *Service) Approve(ctx context.Context, tenant, id, reason string) (Run, error) {
-	return s.control(ctx, tenant, id, "approve", reason, workflow.Approve)
-}
-
 // Pause keeps further steps of a run from beginning; those at work come to their end.
 func (s *Service) Pause(ctx context.Context, tenant, id, reason string) (Run, error) {
 	return s.control(ctx, tenant, id, "pause", reason, workflow.Pause)
@@ -101,35 +96,41 @@ func (s *Service) control(ctx context.Context, tenant, id, verb, reason string,
 		return Run{}, invalid("reason", "must be at most %d bytes, not %d", maxReason, len(reason))
 	}
 	err := s.db.Write(ctx, scope(tenant), func(ctx context.Context, tx *database.Tx) error {
-		run, err := getRun(ctx, tx, tenant, id)
-		if err != nil {
-			return err
-		}
-		if err := do(ctx, tx, id); err != nil {
-			return err
-		}
-		w, err := workflow.Get(ctx, tx, id)
-		if err != nil {
-			return err
-		}
-		now, err := mirror(ctx, tx, run, w)
-		if err != nil {
-			return err
-		}
-		err = events.Audit(ctx, tx, omni.AuditRecord{
-			Tenant: run.Tenant, Action: string(run.Kind) + "." + verb, Object: "failover/" + id, Reason: reason,
-			Detail: map[string]any{"from_status": run.Status, "to_status": now.Status, "aborting": w.Aborting()},
-		})
-		if err != nil {
-			return err
-		}
-		tx.AfterCommit(func() { s.forget(now) }) // whoever resumes may have mended a placement's config
-		return appendRun(ctx, tx, now)
+		return s.controlIn(ctx, tx, tenant, id, verb, reason, do)
 	})
 	if err != nil {
 		return Run{}, err
 	}
 	return s.Run(ctx, tenant, id)
+}
+
+func (s *Service) controlIn(ctx context.Context, tx *database.Tx, tenant, id, verb, reason string,
+	do func(context.Context, *database.Tx, string) error,
+) error {
+	run, err := getRun(ctx, tx, tenant, id)
+	if err != nil {
+		return err
+	}
+	if err := do(ctx, tx, id); err != nil {
+		return err
+	}
+	w, err := workflow.Get(ctx, tx, id)
+	if err != nil {
+		return err
+	}
+	now, err := mirror(ctx, tx, run, w)
+	if err != nil {
+		return err
+	}
+	err = events.Audit(ctx, tx, omni.AuditRecord{
+		Tenant: run.Tenant, Action: string(run.Kind) + "." + verb, Object: "failover/" + id, Reason: reason,
+		Detail: map[string]any{"from_status": run.Status, "to_status": now.Status, "aborting": w.Aborting()},
+	})
+	if err != nil {
+		return err
+	}
+	tx.AfterCommit(func() { s.forget(now) }) // whoever resumes may have mended a placement's config
+	return appendRun(ctx, tx, now)
 }
 
 // forget drops what is kept in memory of a run that has changed.

@@ -58,11 +58,11 @@ func (s *Service) judge(r infra.Region, t Trigger, now time.Time) Verdict {
 	return Judge(r, s.opts.Observations.Observations(r.Name, now.Add(-lookback(r, t))), t, now)
 }
 
-// world reads the database, judges the regions and asks the drivers. The request comes back with what it left out.
-func (s *Service) world(ctx context.Context, r Request) (World, error) {
+// survey reads the database and the records, and judges the regions.
+func (s *Service) survey(ctx context.Context, tenant string) (World, error) {
 	var w World
-	err := s.db.Read(ctx, database.Tenant(r.Tenant), func(ctx context.Context, tx *database.Tx) (err error) {
-		w, err = s.snapshot(ctx, tx, r.Tenant)
+	err := s.db.Read(ctx, database.Tenant(tenant), func(ctx context.Context, tx *database.Tx) (err error) {
+		w, err = s.snapshot(ctx, tx, tenant)
 		return err
 	})
 	if err != nil {
@@ -70,9 +70,16 @@ func (s *Service) world(ctx context.Context, r Request) (World, error) {
 	}
 	s.judgeAll(&w)
 	if s.opts.Records != nil {
-		if w.Records, err = s.opts.Records(ctx, r.Tenant); err != nil {
-			return w, err
-		}
+		w.Records, err = s.opts.Records(ctx, tenant)
+	}
+	return w, err
+}
+
+// world surveys the tenant's world and asks the drivers.
+func (s *Service) world(ctx context.Context, r Request) (World, error) {
+	w, err := s.survey(ctx, r.Tenant)
+	if err != nil {
+		return w, err
 	}
 	if r, err = resolve(w, r); err != nil {
 		return w, nil //nolint:nilerr // MakePlan reports it

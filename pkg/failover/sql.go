@@ -30,7 +30,11 @@ const (
 	updateRun = `update failover_runs set status = $3, finished_at = $4, error = $5, version = $6 where tenant = $1 and id = $2`
 	setSwitch = `update failover_runs set dns_switched_ms = $3 where tenant = $1 and id = $2 and dns_switched_ms is null`
 	aliveRun  = `select id from failover_runs where tenant = $1 and finished_at is null order by id desc limit 1`
-	lastRun   = `select ` + runColumns + ` from failover_runs where tenant = $1 and finished_at is not null order by finished_at desc limit 1`
+	lastRun   = `select ` + runColumns + ` from failover_runs where tenant = $1 and finished_at is not null and not withdrawn
+		order by finished_at desc limit 1`
+	withdrawRun = `update failover_runs set withdrawn = true where tenant = $1 and id = $2`
+	waitingRuns = `select ` + runColumns + ` from failover_runs
+		where cause = 'policy' and status = 'awaiting_approval' and finished_at is null order by id limit 1000`
 	// What only waits for somebody to approve it moves nothing yet, and must not keep others from moving.
 	countRuns = `select count(*) from failover_runs where cause = 'policy' and finished_at is null and status <> 'awaiting_approval'`
 	countHour = `select count(*) from failover_runs where cause = 'policy' and initiated_at > $1 and status <> 'awaiting_approval'`
