@@ -107,7 +107,7 @@ func (s *server) run(ctx context.Context, bin string, who *syscall.Credential) e
 		durable = "on"
 	}
 	for _, setting := range []string{
-		"fsync=" + durable, "synchronous_commit=" + durable, "full_page_writes=" + durable, "max_connections=300", "shared_buffers=64MB",
+		"fsync=" + durable, "synchronous_commit=on", "full_page_writes=" + durable, "max_connections=300", "shared_buffers=64MB",
 		"autovacuum=off", "max_wal_size=256MB", "jit=off", "dynamic_shared_memory_type=mmap",
 		"max_parallel_workers=0", "wal_level=minimal", "max_wal_senders=0",
 	} {

@@ -78,6 +78,9 @@ func Open(ctx context.Context, name database.Name, rawURL string, now func() tim
 	if err := pool.PingContext(ctx); err != nil {
 		return nil, errors.Join(s.opening(err), pool.Close())
 	}
+	if err := s.keepsCommits(ctx, pool); err != nil {
+		return nil, errors.Join(err, pool.Close())
+	}
 	dialect := database.Dialect{
 		Kind:      database.Postgres,
 		Place:     s.host,
@@ -92,6 +95,20 @@ func Open(ctx context.Context, name database.Name, rawURL string, now func() tim
 		},
 	}
 	return database.New(name, dialect, pool, pool, now), nil
+}
+
+// keepsCommits refuses a server that may forget what it has acknowledged: after its crash, runs would go on from steps that the
+// database no longer knows as done.
+func (s *server) keepsCommits(ctx context.Context, pool *sql.DB) error {
+	var level string
+	if err := pool.QueryRowContext(ctx, "show synchronous_commit").Scan(&level); err != nil {
+		return s.opening(err)
+	}
+	if level != "off" {
+		return nil
+	}
+	return omni.Errorf(omni.CodeRefused, "database %s on %s has synchronous_commit off: it may lose acknowledged commits in a crash", s.name, s.host).
+		WithHint("alter role … set synchronous_commit = on, or alter database … set synchronous_commit = on")
 }
 
 // enter tells the policies whose rows the transaction may see. true: until its end.

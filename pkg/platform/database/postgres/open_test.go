@@ -115,6 +115,15 @@ func TestOpen(t *testing.T) {
 			t.Errorf("a foreign row: %v", err)
 		}
 	})
+	t.Run("refuses a server that may lose acknowledged commits", func(t *testing.T) {
+		rawURL := databasetest.URL(t)
+		u, _ := url.Parse(rawURL)
+		admin(t, rawURL, `alter database `+strings.Trim(u.Path, "/")+` set synchronous_commit = off`)
+		_, err := postgres.Open(t.Context(), database.Infra, rawURL, time.Now, postgres.Options{})
+		if !omni.Is(err, omni.CodeRefused) || !strings.Contains(err.Error(), "synchronous_commit") {
+			t.Errorf("got %v", err)
+		}
+	})
 	t.Run("sets bounds on the server", func(t *testing.T) {
 		db := open(t, database.Infra, databasetest.URL(t), postgres.Options{})
 		for setting, want := range map[string]string{
