@@ -211,7 +211,7 @@ func (d *daemon) makeDomain(context.Context) error {
 		"http": web,
 		"sim":  sim.New(sim.Options{Seed: uint64(d.started.UnixNano())}),
 	})
-	d.infra = infra.NewStore(infra.Options{Drivers: d.drivers})
+	d.infra = infra.NewStore(infra.Options{Drivers: d.drivers, Busy: d.busy})
 	return nil
 }
 

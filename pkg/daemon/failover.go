@@ -6,6 +6,7 @@ import (
 
 	"github.com/omnicloud/omnicloud/pkg/failover"
 	"github.com/omnicloud/omnicloud/pkg/omni"
+	"github.com/omnicloud/omnicloud/pkg/platform/database"
 	"github.com/omnicloud/omnicloud/pkg/platform/telemetry"
 	"github.com/omnicloud/omnicloud/pkg/platform/workflow"
 )
@@ -19,6 +20,11 @@ func (d *daemon) makeFailover() error {
 		Workflow: workflow.Options{Logger: d.log, Metrics: telemetry.NewWorkflow(d.registry), Failpoint: d.opts.Failpoint},
 	})
 	return nil
+}
+
+// busy gives the tenant's run that is alive, for the store of its resources, which is made before the runs are.
+func (d *daemon) busy(ctx context.Context, tx *database.Tx, tenant string) (run string, err error) {
+	return d.failover.Busy(ctx, tx, tenant)
 }
 
 // endRunTimeout bounds the wait for a run that is aborted.

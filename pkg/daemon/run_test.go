@@ -359,6 +359,13 @@ func TestATenantThatIsDeletedTakesItsRunAlong(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if _, err := api.Apply(t.Context(), []config.File{{Name: "all.yaml", Content: broken}}, false); err != nil {
+		t.Errorf("what is there already cannot be applied under the run: %v", err)
+	}
+	_, err = api.Apply(t.Context(), []config.File{{Name: "all.yaml", Content: simulated}}, false)
+	if !omni.Is(err, omni.CodeConflict) || !strings.Contains(err.Error(), run.ID) {
+		t.Errorf("a placement may change under the run %s: %v", run.ID, err)
+	}
 	if err := api.DeleteTenant(t.Context(), "acme", true); err != nil {
 		t.Fatal(err)
 	}

@@ -146,11 +146,11 @@ func (c *controller) tick(ctx context.Context) error {
 	if err := c.publish(ctx, v); err != nil {
 		return err
 	}
-	if err := c.withdraw(ctx, v); err != nil {
-		return err
-	}
 	list, err := c.dues(ctx, v)
 	if err != nil {
+		return err
+	}
+	if err := c.withdraw(ctx, v); err != nil {
 		return err
 	}
 	c.ticks++

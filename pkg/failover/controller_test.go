@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -171,6 +172,75 @@ func TestOnlyAPlanThatIsStillTrueIsApproved(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestNothingChangesUnderARun(t *testing.T) {
+	databasetest.Each(t, database.Infra, func(t *testing.T, db *database.DB) {
+		w := newWorld(t, db)
+		w.store = infra.NewStore(infra.Options{Busy: w.s.Busy})
+		w.shop(nil)
+		manual := func(p *failover.PolicySpec) { p.Approval = failover.Manual }
+		w.policy(manual)
+		w.lead()
+		w.sky.set("east", true)
+		id := w.waits()
+		w.shop(nil) // as they are
+		w.policy(manual)
+		for name, change := range map[string]func(ctx context.Context, tx *database.Tx) error{
+			"resource lb": func(ctx context.Context, tx *database.Tx) error { return w.store.DeleteResource(ctx, tx, "acme", "lb") },
+			"resource db": func(ctx context.Context, tx *database.Tx) error {
+				_, err := w.store.ApplyResource(ctx, tx, omni.Metadata{Name: "db", Tenant: "acme"}, infra.ResourceSpec{
+					Type: "database", Placements: []infra.PlacementSpec{placement("east", infra.Active, nil)},
+				})
+				return err
+			},
+			"policy default": func(ctx context.Context, tx *database.Tx) error { return w.s.DeletePolicy(ctx, tx, "acme", "default") },
+			"policy default cannot": func(ctx context.Context, tx *database.Tx) error {
+				_, err := w.s.ApplyPolicy(ctx, tx, omni.Metadata{Name: "default", Tenant: "acme"}, failover.PolicySpec{Primary: "east", Targets: []string{"north"}})
+				return err
+			},
+		} {
+			wants(t, w.db.Write(w.ctx, database.Platform(), change), omni.CodeConflict, name, id)
+		}
+		_, err := w.s.Approve(w.ctx, "acme", id, "go")
+		must(t, err)
+		w.until(id, failover.Succeeded)
+		w.policy(nil)
+		w.write(func(ctx context.Context, tx *database.Tx) error { return w.store.DeleteResource(ctx, tx, "acme", "lb") })
+	})
+}
+
+// TestARunAndAChangeDoNotMeet has changes race with runs being made: a run's plan is of what there is.
+func TestARunAndAChangeDoNotMeet(t *testing.T) {
+	databasetest.Each(t, database.Infra, func(t *testing.T, db *database.DB) {
+		w := newWorld(t, db) // nobody leads: the runs stay as they begin
+		w.store = infra.NewStore(infra.Options{Busy: w.s.Busy})
+		for i := range 12 {
+			w.resource("acme", "db", "database", nil, placement("east", infra.Active, nil), placement("west", infra.Standby, nil))
+			var changed error
+			var group sync.WaitGroup
+			group.Go(func() {
+				changed = w.db.Write(w.ctx, database.Platform(), func(ctx context.Context, tx *database.Tx) error {
+					_, err := w.store.ApplyResource(ctx, tx, omni.Metadata{Name: "db", Tenant: "acme"}, infra.ResourceSpec{
+						Type: "database", Placements: []infra.PlacementSpec{placement("east", infra.Active, nil), placement("north", infra.Standby, nil)},
+					})
+					return err
+				})
+			})
+			run, err := w.trigger(nil)
+			group.Wait()
+			switch {
+			case changed == nil && err == nil:
+				t.Fatalf("round %d: west was taken away under the run %s, which goes there", i, run.ID)
+			case changed != nil && !omni.Is(changed, omni.CodeConflict):
+				t.Fatalf("round %d: %v", i, changed)
+			}
+			if err == nil {
+				_, err = w.s.Abort(w.ctx, "acme", run.ID, "")
+				must(t, err)
+			}
+		}
+	})
 }
 
 func TestARunIsWithdrawnThatNobodyApprovedInTime(t *testing.T) {

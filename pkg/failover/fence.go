@@ -48,7 +48,7 @@ func (s *Service) fence(ctx context.Context, c workflow.Call) (workflow.Outcome,
 	if err == nil && out.Skipped && stateful(order.call.Target.Type) && !in.IgnoreLag {
 		return workflow.Outcome{}, workflow.Permanent(omni.Errorf(omni.CodeRefused,
 			"nothing keeps it from taking writes beside the new one: %s, and it has no lease to wait out", out.Message).
-			WithHint("stop it by hand and resume, give the placement a lease, or abort and force the move with a reason"))
+			WithHint("stop it by hand and resume; or abort, and give the placement a lease or force the move with a reason"))
 	}
 	return out, err
 }

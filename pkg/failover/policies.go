@@ -52,7 +52,7 @@ func splitCursor(after string) (tenant, name string) {
 }
 
 // ApplyPolicy makes the tenant's policy what its manifest says. A tenant has one policy. CodeInvalid names every field that
-// is wrong; the regions must exist.
+// is wrong; the regions must exist. CodeConflict for a change while a run of the tenant is alive.
 func (s *Service) ApplyPolicy(ctx context.Context, tx *database.Tx, meta omni.Metadata, spec PolicySpec) (omni.Outcome, error) {
 	if err := ValidatePolicy(meta, spec); err != nil {
 		return "", err
@@ -83,6 +83,9 @@ func (s *Service) ApplyPolicy(ctx context.Context, tx *database.Tx, meta omni.Me
 	oldText, err := encode(old.Spec)
 	if err != nil || (oldLabels == labels && oldText == text) {
 		return omni.Unchanged, err
+	}
+	if err := s.settled(ctx, tx, meta.Tenant, meta.Name); err != nil {
+		return "", err
 	}
 	if _, err := tx.Exec(ctx, updatePolicy, meta.Tenant, meta.Name, labels, text, database.Time(tx.Now())); err != nil {
 		return "", err
@@ -161,10 +164,33 @@ func (s *Service) policyChanged(ctx context.Context, tx *database.Tx, old *Polic
 	return events.Append(ctx, tx, events.New(EventPolicyChanged, "policy/"+tenant+"/"+name, tenant, change))
 }
 
-// DeletePolicy removes a tenant's policy: nothing of it moves by itself any more.
+// settled refuses a change of the policy while a run moves its tenant. The caller has locked the policy, and what makes a run holds it.
+func (s *Service) settled(ctx context.Context, tx *database.Tx, tenant, name string) error {
+	run, err := s.Busy(ctx, tx, tenant)
+	if err != nil || run == "" {
+		return err
+	}
+	return omni.Errorf(omni.CodeConflict, "policy %s cannot change now: the run %s of %s is alive", name, run, tenant).
+		WithHint("wait for it to end (omnictl failover watch %s), or abort it", run)
+}
+
+// hold keeps the tenant's policy and resources as they are until the transaction ends.
+func (s *Service) hold(ctx context.Context, tx *database.Tx, tenant string) error {
+	if tx.Kind() == database.Postgres { // SQLite has one writer at a time
+		if _, err := queryPolicies(ctx, tx, selectOwn+` for key share`, tenant); err != nil {
+			return err
+		}
+	}
+	return s.infra.HoldResources(ctx, tx, tenant)
+}
+
+// DeletePolicy removes a tenant's policy: nothing of it moves by itself any more. CodeConflict while a run of the tenant is alive.
 func (s *Service) DeletePolicy(ctx context.Context, tx *database.Tx, tenant, name string) error {
 	old, err := getPolicy(ctx, tx, locked(tx, selectPolicy), tenant, name)
 	if err != nil {
+		return err
+	}
+	if err := s.settled(ctx, tx, tenant, name); err != nil {
 		return err
 	}
 	if _, err := tx.Exec(ctx, deletePolicy, tenant, name); err != nil {

@@ -66,10 +66,16 @@ func (s *Service) Runs(ctx context.Context, tenant string, status Status, req om
 
 // Alive gives the id of the tenant's run that is not over, "" when there is none.
 func (s *Service) Alive(ctx context.Context, tenant string) (id string, err error) {
-	err = s.db.Read(ctx, database.Tenant(tenant), func(ctx context.Context, tx *database.Tx) error {
-		id = ""
-		return tx.Query(ctx, aliveRun, []any{tenant}, func(scan func(...any) error) error { return scan(&id) })
+	err = s.db.Read(ctx, database.Tenant(tenant), func(ctx context.Context, tx *database.Tx) (err error) {
+		id, err = s.Busy(ctx, tx, tenant)
+		return err
 	})
+	return id, err
+}
+
+// Busy is Alive in a transaction of the caller's, on the same database.
+func (s *Service) Busy(ctx context.Context, tx *database.Tx, tenant string) (id string, err error) {
+	err = tx.Query(ctx, aliveRun, []any{tenant}, func(scan func(...any) error) error { return scan(&id) })
 	return id, err
 }
 

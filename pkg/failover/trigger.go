@@ -108,6 +108,9 @@ func acceptable(w World, r Request, hash string) (Plan, error) {
 // create stores a run for the plan that has this hash, if that is still what the database says. evidence is given when
 // a policy triggers it. w brings along what the drivers and probes have said.
 func (s *Service) create(ctx context.Context, tx *database.Tx, w World, r Request, hash string, evidence *Verdict) (Run, error) {
+	if err := s.hold(ctx, tx, r.Tenant); err != nil {
+		return Run{}, err
+	}
 	now, err := s.snapshot(ctx, tx, r.Tenant)
 	if err != nil {
 		return Run{}, err

@@ -81,8 +81,8 @@ func (s *Store) TenantsActiveIn(ctx context.Context, tx *database.Tx, region, af
 }
 
 // ApplyResource makes the resource what its manifest says. A new resource's placements take the roles of the manifest; those
-// of an existing one keep their roles, and new ones join as standby. The active placement cannot be taken away. CodeInvalid
-// names every field that is wrong. CheckGraph must follow, once all of a manifest is applied.
+// of an existing one keep their roles, and new ones join as standby. The active placement cannot be taken away, and nothing changes under a
+// run of the tenant that is alive (CodeConflict). CodeInvalid names every field that is wrong. CheckGraph must follow, once all of a manifest is applied.
 func (s *Store) ApplyResource(ctx context.Context, tx *database.Tx, meta omni.Metadata, spec ResourceSpec) (omni.Outcome, error) {
 	f := resourceFaults(meta, spec, s.drivers)
 	if err := s.knownRegions(ctx, tx, &f, spec.Placements); err != nil {
@@ -188,6 +188,9 @@ func (s *Store) updateResource(ctx context.Context, tx *database.Tx, old, wanted
 	if sameLabels && !needsMoved && old.Type == wanted.Type && changes.none() {
 		return omni.Unchanged, nil
 	}
+	if err := s.settled(ctx, tx, old.Tenant, old.Name); err != nil {
+		return "", err
+	}
 	if _, err := tx.Exec(ctx, updateResource, old.Tenant, old.Name, wanted.Type, labels, database.Time(tx.Now())); err != nil {
 		return "", err
 	}
@@ -292,10 +295,40 @@ func (s *Store) resourceChanged(ctx context.Context, tx *database.Tx, old *Resou
 	return change(ctx, tx, "resource", c, before, after, "")
 }
 
-// DeleteResource removes a resource with its placements. CodeReferenced while others depend on it, named.
+// settled refuses a change of the resource while a run moves its tenant. The caller has locked the resource: a run that begins meanwhile
+// waits for that lock, see HoldResources.
+func (s *Store) settled(ctx context.Context, tx *database.Tx, tenant, name string) error {
+	if s.busy == nil {
+		return nil
+	}
+	run, err := s.busy(ctx, tx, tenant)
+	if err != nil || run == "" {
+		return err
+	}
+	return omni.Errorf(omni.CodeConflict, "resource %s cannot change now: the run %s of %s is alive", name, run, tenant).
+		WithHint("wait for it to end (omnictl failover watch %s), or abort it and trigger another after the change", run)
+}
+
+// HoldResources keeps a tenant's resources from being changed or deleted by others until the transaction ends: what makes a run does so
+// before it looks at them.
+func (s *Store) HoldResources(ctx context.Context, tx *database.Tx, tenant string) error {
+	if tx.Kind() != database.Postgres {
+		return nil // SQLite has one writer at a time
+	}
+	return tx.Query(ctx, holdResources, []any{tenant}, func(scan func(...any) error) error {
+		var name string
+		return scan(&name)
+	})
+}
+
+// DeleteResource removes a resource with its placements. CodeReferenced while others depend on it, named; CodeConflict while a run of the
+// tenant is alive.
 func (s *Store) DeleteResource(ctx context.Context, tx *database.Tx, tenant, name string) error {
 	old, err := getResource(ctx, tx, locked(tx, selectResource), tenant, name)
 	if err != nil {
+		return err
+	}
+	if err := s.settled(ctx, tx, tenant, name); err != nil {
 		return err
 	}
 	var readers []string

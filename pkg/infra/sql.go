@@ -23,6 +23,7 @@ const (
 	selectResource  = `select ` + resourceColumns + ` from resources where tenant = $1 and name = $2`
 	selectResources = `select ` + resourceColumns + ` from resources where tenant = $1 and name > $2 order by name limit $3`
 	selectAll       = `select ` + resourceColumns + ` from resources where tenant = $1 order by name`
+	holdResources   = `select name from resources where tenant = $1 order by name for key share`
 	insertResource  = `insert into resources (` + resourceColumns + `) values ($1, $2, $3, $4, $5, 1, $6, $6)`
 	updateResource  = `update resources set type = $3, labels = $4, version = version + 1, updated_at = $5 where tenant = $1 and name = $2`
 	serveResource   = `update resources set serving = $3, version = version + 1, updated_at = $4

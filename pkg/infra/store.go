@@ -35,14 +35,20 @@ type driverCheck interface {
 // Options are what a Store needs.
 type Options struct {
 	Drivers driverCheck // nil takes any driver
+	// Busy gives the run of the tenant that is alive, "" when there is none: its plan stands on the tenant's resources, which do not change
+	// under it. Nil lets everything change.
+	Busy func(ctx context.Context, tx *database.Tx, tenant string) (run string, err error)
 }
 
 // Store reads and writes regions and resources in the infra database. It holds no state of its own: each method works in the
 // transaction that it is given.
-type Store struct{ drivers driverCheck }
+type Store struct {
+	drivers driverCheck
+	busy    func(ctx context.Context, tx *database.Tx, tenant string) (run string, err error)
+}
 
 // NewStore makes a Store.
-func NewStore(opts Options) *Store { return &Store{drivers: opts.Drivers} }
+func NewStore(opts Options) *Store { return &Store{drivers: opts.Drivers, busy: opts.Busy} }
 
 // change writes the audit record and the event of a change that an object has seen. before and after are its states, nil for
 // none.

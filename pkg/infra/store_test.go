@@ -156,6 +156,57 @@ func TestResources(t *testing.T) {
 	})
 }
 
+func TestNothingChangesUnderARun(t *testing.T) {
+	databasetest.Each(t, database.Infra, func(t *testing.T, db *database.DB) {
+		world(t, db)
+		run := ""
+		s := infra.NewStore(infra.Options{Busy: func(_ context.Context, _ *database.Tx, tenant string) (string, error) {
+			if tenant != "acme" {
+				return "", nil
+			}
+			return run, nil
+		}})
+		meta, spec := pair("orders-db")
+		if _, err := apply(t, db, s, meta, spec); err != nil {
+			t.Fatal(err)
+		}
+		before := get(t, db, s, "orders-db")
+		run = "run_1"
+		if out, err := apply(t, db, s, meta, spec); err != nil || out != omni.Unchanged {
+			t.Errorf("the same manifest: %s (%v)", out, err)
+		}
+		east, west, north := spec.Placements[0], spec.Placements[1], infra.PlacementSpec{Region: "north", Role: infra.Standby, Driver: "sim"}
+		moved := west
+		moved.Address = "127.0.0.9:1"
+		for what, placements := range map[string][]infra.PlacementSpec{
+			"added": {east, west, north}, "removed": {east}, "changed": {east, moved},
+		} {
+			wanted := spec
+			wanted.Placements = placements
+			_, err := apply(t, db, s, meta, wanted)
+			if wants(t, err, omni.CodeConflict, "orders-db", "run_1"); t.Failed() {
+				t.Errorf("a placement was %s", what)
+			}
+		}
+		del := func() error {
+			return write(t, db, func(ctx context.Context, tx *database.Tx) error {
+				return s.DeleteResource(ctx, tx, "acme", "orders-db")
+			})
+		}
+		wants(t, del(), omni.CodeConflict, "orders-db", "run_1")
+		if now := get(t, db, s, "orders-db"); !reflect.DeepEqual(now, before) {
+			t.Errorf("got %+v, had %+v", now, before)
+		}
+		other, _ := pair("orders-db")
+		other.Tenant = "beta"
+		if _, err := apply(t, db, s, other, spec); err != nil {
+			t.Errorf("another tenant has no run: %v", err)
+		}
+		run = ""
+		must(t, del())
+	})
+}
+
 func TestGraph(t *testing.T) {
 	databasetest.Each(t, database.Infra, func(t *testing.T, db *database.DB) {
 		s := world(t, db)
