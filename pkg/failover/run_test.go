@@ -128,6 +128,44 @@ func TestForcedRunAndRejoin(t *testing.T) {
 	}
 }
 
+// flaky fails the first calls of each action on each placement.
+type flaky struct {
+	provider.Driver
+	mu    sync.Mutex
+	calls map[string]int
+}
+
+func (f *flaky) Do(ctx context.Context, c provider.Call) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if k := c.Target.Region + string(c.Action); f.calls[k] < 5 {
+		f.calls[k]++
+		return omni.Errorf(omni.CodeUnavailable, "not yet")
+	}
+	return f.Driver.Do(ctx, c)
+}
+
+func TestWhatServesAgainIsTriedSixTimes(t *testing.T) {
+	databasetest.Each(t, database.Infra, func(t *testing.T, db *database.DB) {
+		w := newWorld(t, db, func(o *failover.Options) {
+			o.Drivers = registry{&flaky{Driver: o.Drivers.(registry).driver, calls: map[string]int{}}}
+		})
+		w.resource("acme", "db", "database", nil, placement("east", infra.Active, nil), placement("west", infra.Standby, nil))
+		w.lead()
+		run, err := w.trigger(func(r *failover.TriggerRequest) { r.Mode = failover.Forced })
+		must(t, err)
+		run = w.until(run.ID, failover.Succeeded)
+		for _, s := range run.Steps {
+			if (s.Action == failover.ActionFence || s.Action == failover.ActionPromote) && s.Attempts != 6 {
+				t.Errorf("%s was tried %d times", s.ID, s.Attempts)
+			}
+		}
+		if n := w.count(`select count(*) from workflow_steps where max_attempts = 6 and action in ('fence', 'promote', 'verify')`); n != 3 {
+			t.Errorf("%d steps may be tried six times", n)
+		}
+	})
+}
+
 func TestStepFails(t *testing.T) {
 	databasetest.Each(t, database.Infra, func(t *testing.T, db *database.DB) {
 		t.Run("it pauses, and resumes once the cause is mended", func(t *testing.T) {

@@ -186,6 +186,10 @@ func (s *Service) spec(w World, run Run, plan Plan, r Request) (workflow.Spec, e
 // guardFor bounds a guard: its checks of up to a thousand placements are bounded each.
 const guardFor = 2 * time.Minute
 
+// attempts is how often a step is tried that stands between a tenant and being served again: what it asks of a placement in the middle of
+// an outage may well be answered a little later. The others are tried as often as the engine does.
+const attempts = 6
+
 // phases is how many levels of the engine make one of a plan: its guard must end before its other steps begin.
 const phases = 2
 
@@ -196,6 +200,11 @@ func (s *Service) stepSpec(step PlanStep, lease time.Duration) workflow.StepSpec
 	}
 	if step.PredictedMS != nil {
 		spec.Predicted = max(time.Duration(*step.PredictedMS)*time.Millisecond, time.Microsecond) // 0 would mean that it is not known
+	}
+	switch step.Action {
+	case ActionFence, ActionPromote, ActionVerify:
+		spec.MaxAttempts = attempts
+	default:
 	}
 	// Each call to a driver ends at its placement's own timeout, an hour at most; a step asks first, and then does.
 	const driver = 2*time.Hour + time.Minute
