@@ -31,6 +31,11 @@ func commands() map[string]func(ts *testscript.TestScript, neg bool, args []stri
 		"dig":   cmdDig,
 		"field": cmdField,
 		"exits": cmdExits,
+		"certs": cmdCerts,
+		// secure points omnictl at the https address of the omnid that was started last.
+		"secure": func(ts *testscript.TestScript, _ bool, _ []string) {
+			ts.Setenv("OMNI_SERVER", strings.Replace(ts.Getenv("OMNI_SERVER"), "http://", "https://", 1))
+		},
 
 		"shows":     cmdShows,
 		"interrupt": cmdInterrupt,

@@ -103,6 +103,9 @@ func (c *Client) do(ctx context.Context, in call, out any) error {
 func (c *Client) once(ctx context.Context, in call, body []byte, headers map[string]string, out any) (again time.Duration, err error) {
 	response, err := c.send(ctx, in, body, headers)
 	if err != nil {
+		if untrusted(err) {
+			return -1, c.unreachable(ctx, err)
+		}
 		return 0, c.unreachable(ctx, err)
 	}
 	defer func() { _ = response.Body.Close() }() // read to its end, or given up
@@ -174,6 +177,15 @@ func (c *Client) unreachable(ctx context.Context, err error) error {
 // isFor says whether err is or wraps a T.
 func isFor[T error](err error) bool {
 	_, ok := errors.AsType[T](err)
+	return ok
+}
+
+// untrusted says whether one side does not accept the other's certificate, which no other try changes.
+func untrusted(err error) bool {
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return true
+	}
+	_, ok := errors.AsType[tls.AlertError](err)
 	return ok
 }
 

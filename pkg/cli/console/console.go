@@ -91,6 +91,9 @@ type fileConfig struct {
 type fileContext struct {
 	Server    string `yaml:"server"`
 	TokenFile string `yaml:"token_file"`
+	CAFile    string `yaml:"ca_file"`   // who must have signed the server's certificate, instead of the system's CAs
+	CertFile  string `yaml:"cert_file"` // what to show a server that asks for a certificate
+	KeyFile   string `yaml:"key_file"`
 }
 
 // Client connects as flags, environment, context and defaults say, in this order.
@@ -106,7 +109,11 @@ func (c *Console) Client() (*client.Client, error) {
 	if c.Verbose {
 		c.Say("server %s, key from %s", server, tokenFile)
 	}
-	return client.New(client.Options{Server: server, Token: token, UserAgent: "omnictl/" + c.Version})
+	transport, err := c.transport()
+	if err != nil {
+		return nil, err
+	}
+	return client.New(client.Options{Server: server, Token: token, UserAgent: "omnictl/" + c.Version, Transport: transport})
 }
 
 // Target says in words which server is asked, with which key; "" when that is not known.
@@ -154,7 +161,7 @@ func (c *Console) named() (fileContext, error) {
 	decoder.KnownFields(true) // a misspelt one would be without effect
 	if err := decoder.Decode(&config); err != nil && !errors.Is(err, io.EOF) {
 		return fileContext{}, omni.Errorf(omni.CodeInvalid, "%s is not a configuration: %w", file, err).
-			WithHint("it holds current: NAME, and contexts: {NAME: {server: URL, token_file: FILE}}")
+			WithHint("it holds current: NAME, and contexts: {NAME: {server: URL, token_file: FILE, ca_file: FILE, cert_file: FILE, key_file: FILE}}")
 	}
 	name := first(wanted, config.Current)
 	if name == "" {
