@@ -40,6 +40,7 @@ create table failover_runs (
 
 create unique index failover_runs_id on failover_runs (id);
 create index failover_runs_recent on failover_runs (cause, initiated_at);
+create index failover_runs_alive on failover_runs (tenant) where finished_at is null;
 create index failover_runs_ended on failover_runs (tenant, finished_at);
 
 -- When a placement that a run could not fence was last spoken to, and by the leader of which epoch: that one waits its lease out from then

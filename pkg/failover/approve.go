@@ -55,13 +55,12 @@ func (s *Service) stillTrue(ctx context.Context, tx *database.Tx, w World, run R
 // withdraw aborts the runs by policy that still await approval although the region that they were to leave has been up for the trigger's
 // window: they would keep the tenant from what it needs next. How long is counted by this leader alone.
 func (c *controller) withdraw(ctx context.Context, v view) error {
-	waiting, err := c.waiting(ctx)
-	if err != nil {
-		return err
-	}
-	calm := make(map[string]time.Time, len(waiting))
+	calm := map[string]time.Time{}
 	defer func() { c.calm = calm }()
-	for _, run := range waiting {
+	for _, run := range v.alive {
+		if run.Trigger != "policy" || run.Status != AwaitingApproval {
+			continue
+		}
 		trigger, up := c.upAgain(v, run)
 		if !up {
 			continue
@@ -119,13 +118,4 @@ func (c *controller) withdrawOne(ctx context.Context, run Run, reason string) er
 		return nil // somebody has decided about it meanwhile
 	}
 	return err
-}
-
-// waiting lists the runs by policy that await approval, oldest first.
-func (c *controller) waiting(ctx context.Context) (list []Run, err error) {
-	err = c.s.db.Read(ctx, database.Platform(), func(ctx context.Context, tx *database.Tx) (err error) {
-		list, err = queryRuns(ctx, tx, waitingRuns)
-		return err
-	})
-	return list, err
 }

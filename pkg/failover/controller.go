@@ -61,6 +61,7 @@ type controller struct {
 	mu      sync.Mutex
 	blocked map[dueKey]Blocked
 	busy    map[dueKey]bool
+	begun   int // runs made since the tick has read which are alive
 	retry   map[dueKey]time.Time
 	work    sync.WaitGroup
 }
@@ -125,10 +126,15 @@ type view struct {
 	regions  []infra.Region
 	policies []Policy
 	freeze   Freeze
+	alive    map[string]Run // by tenant
+	runs     *runsSeen
 }
 
 func (c *controller) tick(ctx context.Context) error {
-	var v view
+	v := view{alive: map[string]Run{}, runs: &runsSeen{}}
+	c.mu.Lock()
+	c.begun = 0
+	c.mu.Unlock()
 	err := c.s.db.Read(ctx, database.Platform(), func(ctx context.Context, tx *database.Tx) (err error) {
 		v.now = tx.Now()
 		if v.regions, err = c.s.infra.AllRegions(ctx, tx); err != nil {
@@ -137,7 +143,14 @@ func (c *controller) tick(ctx context.Context) error {
 		if v.freeze, err = readFreeze(ctx, tx); err != nil {
 			return err
 		}
-		v.policies, err = c.s.allPolicies(ctx, tx)
+		if v.policies, err = c.s.allPolicies(ctx, tx); err != nil {
+			return err
+		}
+		alive, err := queryRuns(ctx, tx, aliveRuns)
+		clear(v.alive)
+		for _, run := range alive {
+			v.alive[run.Tenant] = run
+		}
 		return err
 	})
 	if err != nil {
@@ -311,35 +324,13 @@ func (c *controller) failbackDue(ctx context.Context, v view, p Policy) ([]due, 
 	if !ok || p.Spec.Failback.Mode != Automatic || primary.Health != Up {
 		return nil, nil
 	}
-	_, last, err := c.runsOf(ctx, p.Tenant)
-	if err != nil || !returns(p, primary, last, v.now) {
+	seen, err := c.seen(ctx, v)
+	if err != nil {
 		return nil, err
 	}
-	return []due{{policy: p, kind: KindFailback, from: last.To, evidence: primary}}, nil
-}
-
-// runsOf gives the tenant's run that is alive and the one that ended last; nil when there is none.
-func (c *controller) runsOf(ctx context.Context, tenant string) (alive, last *Run, err error) {
-	err = c.s.db.Read(ctx, database.Tenant(tenant), func(ctx context.Context, tx *database.Tx) error {
-		ended, err := queryRuns(ctx, tx, lastRun, tenant)
-		if err != nil {
-			return err
-		}
-		if len(ended) > 0 {
-			last = &ended[0]
-		}
-		return tx.Query(ctx, aliveRun, []any{tenant}, func(scan func(...any) error) error {
-			alive = &Run{}
-			return scan(&alive.ID)
-		})
-	})
-	if err != nil || alive == nil {
-		return nil, last, err
+	last := seen.lastOf(p.Tenant)
+	if !returns(p, primary, last, v.now) {
+		return nil, nil
 	}
-	err = c.s.db.Read(ctx, database.Tenant(tenant), func(ctx context.Context, tx *database.Tx) error {
-		run, err := getRun(ctx, tx, tenant, alive.ID)
-		*alive = run
-		return err
-	})
-	return alive, last, err
+	return []due{{policy: p, kind: KindFailback, from: last.To, evidence: primary}}, nil
 }

@@ -272,6 +272,40 @@ func TestARunIsWithdrawnThatNobodyApprovedInTime(t *testing.T) {
 	})
 }
 
+func TestEachTenantHasItsOwnLastRun(t *testing.T) {
+	databasetest.Each(t, database.Infra, func(t *testing.T, db *database.DB) {
+		w := newWorld(t, db)
+		policy := func(tenant, primary, target string) {
+			w.write(func(ctx context.Context, tx *database.Tx) error {
+				_, err := w.s.ApplyPolicy(ctx, tx, omni.Metadata{Name: "default", Tenant: tenant}, failover.PolicySpec{
+					Primary: primary, Targets: []string{target}, Trigger: failover.Trigger{Zones: 2}, Cooldown: omni.Duration(time.Hour),
+				})
+				return err
+			})
+		}
+		w.resource("acme", "db", "database", nil, placement("east", infra.Active, nil), placement("west", infra.Standby, nil), placement("north", infra.Standby, nil))
+		policy("acme", "east", "west")
+		for i := range 5 {
+			tenant := fmt.Sprintf("tenant-%d", i)
+			w.resource(tenant, "db", "database", nil, placement("west", infra.Active, nil), placement("north", infra.Standby, nil))
+			policy(tenant, "west", "north")
+		}
+		w.lead()
+		w.sky.set("east", true)
+		eventually(t, "acme has moved", func() bool { runs := w.runs(); return len(runs) == 1 && runs[0].Status == failover.Succeeded })
+		w.sky.set("east", false)
+		w.sky.set("west", true)
+		eventually(t, "the others have moved", func() bool {
+			return w.count(`select count(*) from failover_runs where status = 'succeeded' and target = 'north'`) == 5
+		})
+		eventually(t, "acme cools down", func() bool {
+			f, err := w.s.Automation(w.ctx)
+			must(t, err)
+			return len(f.Blocked) == 1 && f.Blocked[0].Tenant == "acme" && f.Blocked[0].Cause == failover.BlockedCooldown
+		})
+	})
+}
+
 func TestAutomaticFailback(t *testing.T) {
 	w := newWorld(t, databasetest.Open(t, database.Infra))
 	w.shop(nil)

@@ -22,19 +22,23 @@ const (
 
 	runColumns = `tenant, id, kind, source, target, mode, cause, reason, plan_hash, evidence, initiated_by, initiated_at,
 		status, finished_at, dns_switched_ms, error, version`
+	// runColumns without the evidence, for what is read over and over.
+	runHeads = `tenant, id, kind, source, target, mode, cause, reason, plan_hash, '', initiated_by, initiated_at,
+		status, finished_at, dns_switched_ms, error, version`
 	insertRun = `insert into failover_runs (tenant, id, kind, source, target, mode, cause, reason, plan_hash, plan, evidence,
 		initiated_by, initiated_at, status, error, version) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, '', 1)`
 	selectRun  = `select ` + runColumns + ` from failover_runs where id = $1 and ($2 = '' or tenant = $2)`
 	selectRuns = `select ` + runColumns + ` from failover_runs
 		where ($1 = '' or tenant = $1) and ($2 = '' or status = $2) and ($3 = '' or id < $3) order by id desc limit $4`
-	updateRun = `update failover_runs set status = $3, finished_at = $4, error = $5, version = $6 where tenant = $1 and id = $2`
-	setSwitch = `update failover_runs set dns_switched_ms = $3 where tenant = $1 and id = $2 and dns_switched_ms is null`
-	aliveRun  = `select id from failover_runs where tenant = $1 and finished_at is null order by id desc limit 1`
-	lastRun   = `select ` + runColumns + ` from failover_runs where tenant = $1 and finished_at is not null and not withdrawn
-		order by finished_at desc limit 1`
+	updateRun   = `update failover_runs set status = $3, finished_at = $4, error = $5, version = $6 where tenant = $1 and id = $2`
+	setSwitch   = `update failover_runs set dns_switched_ms = $3 where tenant = $1 and id = $2 and dns_switched_ms is null`
+	aliveRun    = `select id from failover_runs where tenant = $1 and finished_at is null order by id desc limit 1`
 	withdrawRun = `update failover_runs set withdrawn = true where tenant = $1 and id = $2`
-	waitingRuns = `select ` + runColumns + ` from failover_runs
-		where cause = 'policy' and status = 'awaiting_approval' and finished_at is null order by id limit 1000`
+	aliveRuns   = `select ` + runHeads + ` from failover_runs where finished_at is null order by id`
+	// The last run of each tenant that has a policy: one look into the index a tenant.
+	lastRuns = `select ` + runHeads + ` from failover_runs where id in (
+		select (select r.id from failover_runs r where r.tenant = p.tenant and r.finished_at is not null and not r.withdrawn
+			order by r.finished_at desc limit 1) from failover_policies p)`
 	// What only waits for somebody to approve it moves nothing yet, and must not keep others from moving.
 	countRuns = `select count(*) from failover_runs where cause = 'policy' and finished_at is null and status <> 'awaiting_approval'`
 	countHour = `select count(*) from failover_runs where cause = 'policy' and initiated_at > $1 and status <> 'awaiting_approval'`

@@ -37,7 +37,9 @@ func (c *controller) handle(ctx context.Context, v view, d due) error {
 		err := c.start(ctx, v, d, target)
 		c.mu.Lock()
 		delete(c.busy, d.key())
-		if err != nil {
+		if err == nil {
+			c.begun++
+		} else {
 			c.retry[d.key()] = c.s.now().Add(retryAfter)
 		}
 		c.mu.Unlock()
@@ -57,19 +59,53 @@ func (c *controller) facts(ctx context.Context, v view, d due) (Facts, error) {
 	for _, r := range v.regions {
 		f.Health[r.Name] = c.judged(v, r, trigger)
 	}
-	var err error
-	if f.Alive, f.Last, err = c.runsOf(ctx, d.policy.Tenant); err != nil {
+	seen, err := c.seen(ctx, v)
+	if err != nil {
 		return f, err
 	}
-	err = c.s.db.Read(ctx, database.Platform(), func(ctx context.Context, tx *database.Tx) (err error) {
-		f.AliveRuns, f.RunsInHour, err = brake(ctx, tx, v.now)
+	if run, alive := v.alive[d.policy.Tenant]; alive {
+		f.Alive = &run
+	}
+	f.Last = seen.lastOf(d.policy.Tenant)
+	c.mu.Lock() // those that are being started, or were since the tick began, are not in what it has read
+	f.AliveRuns = seen.alive + len(c.busy) + c.begun
+	f.RunsInHour = seen.hour + len(c.busy) + c.begun
+	c.mu.Unlock()
+	return f, nil
+}
+
+// runsSeen is what decisions need to know of runs. It is read once a tick, by the first decision: most ticks decide nothing.
+type runsSeen struct {
+	read        bool
+	alive, hour int            // of the brake
+	last        map[string]Run // by tenant
+}
+
+// lastOf gives the tenant's run that ended last; nil when there is none.
+func (r *runsSeen) lastOf(tenant string) *Run {
+	if run, ended := r.last[tenant]; ended {
+		return &run
+	}
+	return nil
+}
+
+func (c *controller) seen(ctx context.Context, v view) (*runsSeen, error) {
+	if v.runs.read {
+		return v.runs, nil
+	}
+	err := c.s.db.Read(ctx, database.Platform(), func(ctx context.Context, tx *database.Tx) (err error) {
+		if v.runs.alive, v.runs.hour, err = brake(ctx, tx, v.now); err != nil {
+			return err
+		}
+		ended, err := queryRuns(ctx, tx, lastRuns)
+		v.runs.last = make(map[string]Run, len(ended))
+		for _, run := range ended {
+			v.runs.last[run.Tenant] = run
+		}
 		return err
 	})
-	c.mu.Lock() // those that are being started do not count in the database yet
-	f.AliveRuns += len(c.busy)
-	f.RunsInHour += len(c.busy)
-	c.mu.Unlock()
-	return f, err
+	v.runs.read = err == nil
+	return v.runs, err
 }
 
 func brake(ctx context.Context, tx *database.Tx, now time.Time) (alive, hour int, err error) {
