@@ -71,11 +71,7 @@ func newVerify(c *console.Console) *cobra.Command {
 		Use: "verify", Short: "Recompute the log from its records, and name the first bad entry", Args: cobra.NoArgs,
 		Long: "Recomputes every hash of the log from the stored records and compares them with the stored tree and with the last\n" +
 			"signed checkpoint. Exits with 1 and names the first bad entry when anything was changed, removed or cut off.",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			api, err := c.Client()
-			if err != nil {
-				return err
-			}
+		RunE: c.Asking(func(cmd *cobra.Command, api *client.Client, _ []string) error {
 			report, err := api.VerifyAudit(cmd.Context(), tenant)
 			if err != nil {
 				return err
@@ -90,7 +86,7 @@ func newVerify(c *console.Console) *cobra.Command {
 				return console.Exit(console.ExitFailed, "the audit trail is not what was written")
 			}
 			return nil
-		},
+		}),
 	}
 	c.TenantFlag(cmd, &tenant, "only this tenant's log")
 	return cmd

@@ -28,11 +28,7 @@ func Command(c *console.Console) *cobra.Command {
 func newWhoAmI(c *console.Console) *cobra.Command {
 	return &cobra.Command{
 		Use: "whoami", Short: "Say who your key is, and what it may do", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			api, err := c.Client()
-			if err != nil {
-				return err
-			}
+		RunE: c.Asking(func(cmd *cobra.Command, api *client.Client, _ []string) error {
 			who, err := api.WhoAmI(cmd.Context())
 			if err != nil {
 				return err
@@ -49,7 +45,7 @@ func newWhoAmI(c *console.Console) *cobra.Command {
 				c.Say("%s of %s, with the roles %s", who.Actor, of, strings.Join(who.Roles, ", "))
 			}
 			return c.Print(who, table)
-		},
+		}),
 	}
 }
 
@@ -100,11 +96,7 @@ func newList(c *console.Console) *cobra.Command {
 	var revoked bool
 	cmd := &cobra.Command{
 		Use: "list", Short: "List keys, without their tokens", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			api, err := c.Client()
-			if err != nil {
-				return err
-			}
+		RunE: c.Asking(func(cmd *cobra.Command, api *client.Client, _ []string) error {
 			keys, err := api.Keys(cmd.Context(), tenant, revoked)
 			if err != nil {
 				return err
@@ -122,7 +114,7 @@ func newList(c *console.Console) *cobra.Command {
 				})
 			}
 			return c.Print(omni.Page[auth.Key]{Items: keys}, table)
-		},
+		}),
 	}
 	c.TenantFlag(cmd, &tenant, "only this tenant's")
 	cmd.Flags().BoolVar(&revoked, "revoked", false, "also those that are revoked")
@@ -159,11 +151,7 @@ func newRotate(c *console.Console) *cobra.Command {
 	var overlap time.Duration
 	cmd := &cobra.Command{
 		Use: "rotate ID", Short: "Give a key a new token; the old one stays valid for a while", Args: cobra.ExactArgs(1), ValidArgsFunction: completeKeys(c),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			api, err := c.Client()
-			if err != nil {
-				return err
-			}
+		RunE: c.Asking(func(cmd *cobra.Command, api *client.Client, args []string) error {
 			given := ""
 			if cmd.Flags().Changed("overlap") {
 				given = overlap.String()
@@ -173,7 +161,7 @@ func newRotate(c *console.Console) *cobra.Command {
 				return err
 			}
 			return printToken(c, key)
-		},
+		}),
 	}
 	cmd.Flags().DurationVar(&overlap, "overlap", 24*time.Hour, "how long the old token stays valid; 0 ends it at once")
 	return cmd
@@ -182,11 +170,7 @@ func newRotate(c *console.Console) *cobra.Command {
 func newRevoke(c *console.Console) *cobra.Command {
 	return &cobra.Command{
 		Use: "revoke ID", Short: "End a key at once", Args: cobra.ExactArgs(1), ValidArgsFunction: completeKeys(c),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			api, err := c.Client()
-			if err != nil {
-				return err
-			}
+		RunE: c.Asking(func(cmd *cobra.Command, api *client.Client, args []string) error {
 			if err := c.ConfirmYes("end key " + args[0] + " for everybody who uses it"); err != nil {
 				return err
 			}
@@ -195,18 +179,14 @@ func newRevoke(c *console.Console) *cobra.Command {
 			}
 			c.Say("key %s revoked", args[0])
 			return nil
-		},
+		}),
 	}
 }
 
 func newRoles(c *console.Console) *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Short: "List the roles", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			api, err := c.Client()
-			if err != nil {
-				return err
-			}
+		RunE: c.Asking(func(cmd *cobra.Command, api *client.Client, _ []string) error {
 			roles, err := api.Roles(cmd.Context())
 			if err != nil {
 				return err
@@ -217,6 +197,6 @@ func newRoles(c *console.Console) *cobra.Command {
 				table.Rows = append(table.Rows, []string{r.Name, strings.Join(r.Inherits, ","), r.Description, strings.Join(r.Permissions, " ")})
 			}
 			return c.Print(omni.Page[auth.Role]{Items: roles}, table)
-		},
+		}),
 	}
 }

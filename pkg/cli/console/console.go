@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
 	"golang.org/x/term"
@@ -114,6 +115,17 @@ func (c *Console) Client() (*client.Client, error) {
 		return nil, err
 	}
 	return client.New(client.Options{Server: server, Token: token, UserAgent: "omnictl/" + c.Version, Transport: transport})
+}
+
+// Asking makes the body of a command that asks omnid: it connects, and hands the connection to fn.
+func (c *Console) Asking(fn func(cmd *cobra.Command, api *client.Client, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		api, err := c.Client()
+		if err != nil {
+			return err
+		}
+		return fn(cmd, api, args)
+	}
 }
 
 // Target says in words which server is asked, with which key; "" when that is not known.

@@ -33,13 +33,9 @@ func newTail(c *console.Console) *cobra.Command {
 		Short:   "Print events until Ctrl-C; a broken connection is taken up again without a gap",
 		Example: "  omnictl events tail --topics failover,region\n  omnictl events tail --since 0 --count 10 -o jsonl",
 		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			api, err := c.Client()
-			if err != nil {
-				return err
-			}
+		RunE: c.Asking(func(cmd *cobra.Command, api *client.Client, _ []string) error {
 			seen := 0
-			err = api.Stream(cmd.Context(), r, func(id string, e events.Event) error {
+			err := api.Stream(cmd.Context(), r, func(id string, e events.Event) error {
 				seen++
 				if err := printEvent(c, id, e); err != nil {
 					return err
@@ -53,7 +49,7 @@ func newTail(c *console.Console) *cobra.Command {
 				return nil // --timeout is how long to look
 			}
 			return err
-		},
+		}),
 	}
 	flags := cmd.Flags()
 	c.TenantFlag(cmd, &r.Tenant, "only this tenant's")

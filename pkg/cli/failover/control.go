@@ -4,6 +4,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/omnicloud/omnicloud/pkg/cli/console"
+	"github.com/omnicloud/omnicloud/pkg/client"
 	"github.com/omnicloud/omnicloud/pkg/failover"
 )
 
@@ -13,11 +14,7 @@ func newControl(c *console.Console, verb, short string) *cobra.Command {
 		Use:   verb + " RUN",
 		Short: short,
 		Args:  cobra.ExactArgs(1), ValidArgsFunction: completeRuns(c, failover.Status.Alive),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			api, err := c.Client()
-			if err != nil {
-				return err
-			}
+		RunE: c.Asking(func(cmd *cobra.Command, api *client.Client, args []string) error {
 			if verb == "abort" {
 				if err := c.ConfirmYes("end run " + args[0] + " where it is, with some resources moved and others not"); err != nil {
 					return err
@@ -31,7 +28,7 @@ func newControl(c *console.Console, verb, short string) *cobra.Command {
 				c.Say("what is at work now ends first; look on with: omnictl failover watch %s", run.ID)
 			}
 			return printRun(c, run, false)
-		},
+		}),
 	}
 	cmd.Flags().StringVar(&reason, "reason", "", "why; kept in the audit trail")
 	return cmd

@@ -4,6 +4,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/omnicloud/omnicloud/pkg/cli/console"
+	"github.com/omnicloud/omnicloud/pkg/client"
 	"github.com/omnicloud/omnicloud/pkg/failover"
 )
 
@@ -33,17 +34,13 @@ func newFreeze(c *console.Console) *cobra.Command {
 func newUnfreeze(c *console.Console) *cobra.Command {
 	return &cobra.Command{
 		Use: "unfreeze", Short: "Let runs start by themselves again", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			api, err := c.Client()
-			if err != nil {
-				return err
-			}
+		RunE: c.Asking(func(cmd *cobra.Command, api *client.Client, _ []string) error {
 			state, err := api.Unfreeze(cmd.Context())
 			if err != nil {
 				return err
 			}
 			return printFreeze(c, state)
-		},
+		}),
 	}
 }
 

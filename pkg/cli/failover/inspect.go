@@ -4,6 +4,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/omnicloud/omnicloud/pkg/cli/console"
+	"github.com/omnicloud/omnicloud/pkg/client"
 	"github.com/omnicloud/omnicloud/pkg/failover"
 	"github.com/omnicloud/omnicloud/pkg/omni"
 )
@@ -13,17 +14,13 @@ func newStatus(c *console.Console) *cobra.Command {
 		Use:   "status RUN",
 		Short: "Show a run and its steps",
 		Args:  cobra.ExactArgs(1), ValidArgsFunction: completeRuns(c, anyRun),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			api, err := c.Client()
-			if err != nil {
-				return err
-			}
+		RunE: c.Asking(func(cmd *cobra.Command, api *client.Client, args []string) error {
 			run, err := api.Failover(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
 			return printRun(c, run, false)
-		},
+		}),
 	}
 }
 
@@ -32,11 +29,7 @@ func newWatch(c *console.Console) *cobra.Command {
 		Use:   "watch RUN",
 		Short: "Follow a run until it ends; Ctrl-C leaves it alone",
 		Args:  cobra.ExactArgs(1), ValidArgsFunction: completeRuns(c, failover.Status.Alive),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			api, err := c.Client()
-			if err != nil {
-				return err
-			}
+		RunE: c.Asking(func(cmd *cobra.Command, api *client.Client, args []string) error {
 			run, err := Follow(cmd.Context(), c, api, args[0])
 			if err != nil {
 				return err
@@ -45,7 +38,7 @@ func newWatch(c *console.Console) *cobra.Command {
 				return err
 			}
 			return outcome(run)
-		},
+		}),
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/omnicloud/omnicloud/pkg/cli/console"
+	"github.com/omnicloud/omnicloud/pkg/client"
 	"github.com/omnicloud/omnicloud/pkg/failover"
 )
 
@@ -15,11 +16,7 @@ func newPlan(c *console.Console, kind failover.Kind) *cobra.Command {
 		Use:   "plan TENANT",
 		Short: "Say what a " + string(kind) + " would do, how long it would take and what is at risk",
 		Args:  cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			api, err := c.Client()
-			if err != nil {
-				return err
-			}
+		RunE: c.Asking(func(cmd *cobra.Command, api *client.Client, args []string) error {
 			body, err := r.body(args[0])
 			if err != nil {
 				return err
@@ -29,7 +26,7 @@ func newPlan(c *console.Console, kind failover.Kind) *cobra.Command {
 				return err
 			}
 			return printPlan(c, plan)
-		},
+		}),
 	}
 	r.flags(c, cmd)
 	return cmd

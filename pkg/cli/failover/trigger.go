@@ -22,11 +22,7 @@ func newTrigger(c *console.Console, kind failover.Kind) *cobra.Command {
 		Args:  cobra.ExactArgs(1),
 		Example: "  omnictl failover plan acme --from us-east-1 --to eu-west-1\n" +
 			"  omnictl failover trigger acme --from us-east-1 --to eu-west-1 --wait --confirm acme",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			api, err := c.Client()
-			if err != nil {
-				return err
-			}
+		RunE: c.Asking(func(cmd *cobra.Command, api *client.Client, args []string) error {
 			tenant := args[0]
 			body, err := r.body(tenant)
 			if err != nil {
@@ -53,7 +49,7 @@ func newTrigger(c *console.Console, kind failover.Kind) *cobra.Command {
 			}
 			body.Confirm = tenant
 			return start(cmd.Context(), c, api, body, wait)
-		},
+		}),
 	}
 	r.flags(c, cmd)
 	flags := cmd.Flags()

@@ -137,11 +137,7 @@ func newGet(c *console.Console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "get KIND [NAME]", Short: "List the objects of a kind, or show one", Args: cobra.RangeArgs(1, 2), ValidArgsFunction: completeKinds(c),
 		Example: "  omnictl get regions\n  omnictl get resources --tenant acme\n  omnictl get resource orders-db --tenant acme -o yaml",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			api, err := c.Client()
-			if err != nil {
-				return err
-			}
+		RunE: c.Asking(func(cmd *cobra.Command, api *client.Client, args []string) error {
 			kind, err := kindOf(cmd.Context(), api, args[0])
 			if err != nil {
 				return err
@@ -163,7 +159,7 @@ func newGet(c *console.Console) *cobra.Command {
 				}
 			}
 			return c.Print(omni.Page[json.RawMessage]{Items: objects}, table(kind, objects))
-		},
+		}),
 	}
 	c.TenantFlag(cmd, &tenant, "whose; needed for kinds that belong to tenants, unless the key is a tenant's")
 	return cmd
@@ -173,11 +169,7 @@ func newDescribe(c *console.Console) *cobra.Command {
 	var tenant string
 	cmd := &cobra.Command{
 		Use: "describe KIND NAME", Short: "Show everything about one object", Args: cobra.ExactArgs(2), ValidArgsFunction: completeKinds(c),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			api, err := c.Client()
-			if err != nil {
-				return err
-			}
+		RunE: c.Asking(func(cmd *cobra.Command, api *client.Client, args []string) error {
 			kind, err := kindOf(cmd.Context(), api, args[0])
 			if err != nil {
 				return err
@@ -190,7 +182,7 @@ func newDescribe(c *console.Console) *cobra.Command {
 				c.Output = "yaml"
 			}
 			return c.PrintData(object)
-		},
+		}),
 	}
 	c.TenantFlag(cmd, &tenant, "whose")
 	return cmd
@@ -200,11 +192,7 @@ func newDelete(c *console.Console) *cobra.Command {
 	var tenant string
 	cmd := &cobra.Command{
 		Use: "delete KIND NAME", Short: "Remove an object that nothing else needs", Args: cobra.ExactArgs(2), ValidArgsFunction: completeKinds(c),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			api, err := c.Client()
-			if err != nil {
-				return err
-			}
+		RunE: c.Asking(func(cmd *cobra.Command, api *client.Client, args []string) error {
 			kind, err := kindOf(cmd.Context(), api, args[0])
 			if err != nil {
 				return err
@@ -217,7 +205,7 @@ func newDelete(c *console.Console) *cobra.Command {
 			}
 			c.Say("%s %s deleted", strings.ToLower(kind.Name), args[1])
 			return nil
-		},
+		}),
 	}
 	c.TenantFlag(cmd, &tenant, "whose")
 	return cmd
@@ -227,11 +215,7 @@ func newExplain(c *console.Console) *cobra.Command {
 	return &cobra.Command{
 		Use: "explain KIND[.FIELD…]", Short: "Explain what a manifest can say", Args: cobra.ExactArgs(1), ValidArgsFunction: completeKinds(c),
 		Example: "  omnictl explain policies\n  omnictl explain resource.spec.placements",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			api, err := c.Client()
-			if err != nil {
-				return err
-			}
+		RunE: c.Asking(func(cmd *cobra.Command, api *client.Client, args []string) error {
 			typed, field, _ := strings.Cut(args[0], ".")
 			kind, err := kindOf(cmd.Context(), api, typed)
 			if err != nil {
@@ -251,7 +235,7 @@ func newExplain(c *console.Console) *cobra.Command {
 			t := console.Table{Columns: []string{"FIELD", "TYPE", "", "MEANING"}}
 			fieldRows(out.Fields, &t)
 			return c.Print(out, t)
-		},
+		}),
 	}
 }
 

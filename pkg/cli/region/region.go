@@ -52,11 +52,7 @@ func newList(c *console.Console) *cobra.Command {
 		Use:   "list",
 		Short: "List regions with their health",
 		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			api, err := c.Client()
-			if err != nil {
-				return err
-			}
+		RunE: c.Asking(func(cmd *cobra.Command, api *client.Client, _ []string) error {
 			regions, err := api.Regions(cmd.Context())
 			if err != nil {
 				return err
@@ -78,7 +74,7 @@ func newList(c *console.Console) *cobra.Command {
 				})
 			}
 			return c.Print(omni.Page[judged]{Items: items}, table)
-		},
+		}),
 	}
 }
 
@@ -105,11 +101,7 @@ func cordoned(r infra.Region) string {
 func newShow(c *console.Console) *cobra.Command {
 	return &cobra.Command{
 		Use: "show REGION", Short: "Show a region with its zones and probes", Args: cobra.ExactArgs(1), ValidArgsFunction: Names(c),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			api, err := c.Client()
-			if err != nil {
-				return err
-			}
+		RunE: c.Asking(func(cmd *cobra.Command, api *client.Client, args []string) error {
 			region, err := api.Region(cmd.Context(), args[0])
 			if err != nil {
 				return err
@@ -128,18 +120,14 @@ func newShow(c *console.Console) *cobra.Command {
 				c.Say("%s: %s, cordoned: %s", region.Name, region.Spec.DisplayName, cordoned(region))
 			}
 			return c.Print(region, table)
-		},
+		}),
 	}
 }
 
 func newHealth(c *console.Console) *cobra.Command {
 	return &cobra.Command{
 		Use: "health REGION", Short: "Judge a region now, and show how its zones vote", Args: cobra.ExactArgs(1), ValidArgsFunction: Names(c),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			api, err := c.Client()
-			if err != nil {
-				return err
-			}
+		RunE: c.Asking(func(cmd *cobra.Command, api *client.Client, args []string) error {
 			verdict, err := api.RegionHealth(cmd.Context(), args[0])
 			if err != nil {
 				return err
@@ -152,7 +140,7 @@ func newHealth(c *console.Console) *cobra.Command {
 				c.Say("%s is %s since %s: %s", verdict.Region, verdict.Health, c.Ago(verdict.Since), verdict.Reason)
 			}
 			return c.Print(verdict, table)
-		},
+		}),
 	}
 }
 
@@ -174,11 +162,7 @@ func newUncordon(c *console.Console) *cobra.Command {
 func changing(c *console.Console, verb, short string, change func(context.Context, *client.Client, string) (infra.Region, error)) *cobra.Command {
 	return &cobra.Command{
 		Use: verb + " REGION", Short: short, Args: cobra.ExactArgs(1), ValidArgsFunction: Names(c),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			api, err := c.Client()
-			if err != nil {
-				return err
-			}
+		RunE: c.Asking(func(cmd *cobra.Command, api *client.Client, args []string) error {
 			region, err := change(cmd.Context(), api, args[0])
 			if err != nil {
 				return err
@@ -186,6 +170,6 @@ func changing(c *console.Console, verb, short string, change func(context.Contex
 			return c.Print(region, console.Table{
 				Columns: []string{"NAME", "CORDONED"}, Names: []string{region.Name}, Rows: [][]string{{region.Name, cordoned(region)}},
 			})
-		},
+		}),
 	}
 }

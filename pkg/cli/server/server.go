@@ -36,11 +36,7 @@ func Version(c *console.Console) *cobra.Command {
 func Status(c *console.Console) *cobra.Command {
 	return &cobra.Command{
 		Use: "status", Short: "Show the fifteen services, and who leads", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			api, err := c.Client()
-			if err != nil {
-				return err
-			}
+		RunE: c.Asking(func(cmd *cobra.Command, api *client.Client, _ []string) error {
 			services, err := api.Services(cmd.Context())
 			if err != nil {
 				return err
@@ -51,6 +47,6 @@ func Status(c *console.Console) *cobra.Command {
 				table.Rows = append(table.Rows, []string{s.Name, s.Status, s.Leader, fmt.Sprintf("%.0fs", s.UptimeSeconds), s.Version, s.Message})
 			}
 			return c.Print(omni.Page[client.Service]{Items: services}, table)
-		},
+		}),
 	}
 }

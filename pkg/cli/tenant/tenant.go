@@ -52,17 +52,13 @@ func newCreate(c *console.Console) *cobra.Command {
 	var f fields
 	cmd := &cobra.Command{
 		Use: "create NAME", Short: "Create a tenant", Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			api, err := c.Client()
-			if err != nil {
-				return err
-			}
+		RunE: c.Asking(func(cmd *cobra.Command, api *client.Client, args []string) error {
 			t, err := api.CreateTenant(cmd.Context(), f.set(cmd, args[0]))
 			if err != nil {
 				return err
 			}
 			return c.Print(t, table(c, t))
-		},
+		}),
 	}
 	f.flags(cmd)
 	return cmd
@@ -71,34 +67,26 @@ func newCreate(c *console.Console) *cobra.Command {
 func newList(c *console.Console) *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Short: "List tenants", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			api, err := c.Client()
-			if err != nil {
-				return err
-			}
+		RunE: c.Asking(func(cmd *cobra.Command, api *client.Client, _ []string) error {
 			list, err := api.Tenants(cmd.Context())
 			if err != nil {
 				return err
 			}
 			return c.Print(omni.Page[tenants.Tenant]{Items: list}, table(c, list...))
-		},
+		}),
 	}
 }
 
 func newShow(c *console.Console) *cobra.Command {
 	return &cobra.Command{
 		Use: "show NAME", Short: "Show a tenant", Args: cobra.ExactArgs(1), ValidArgsFunction: c.Tenants(),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			api, err := c.Client()
-			if err != nil {
-				return err
-			}
+		RunE: c.Asking(func(cmd *cobra.Command, api *client.Client, args []string) error {
 			t, err := api.Tenant(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
 			return c.Print(t, table(c, t))
-		},
+		}),
 	}
 }
 
@@ -106,17 +94,13 @@ func newUpdate(c *console.Console) *cobra.Command {
 	var f fields
 	cmd := &cobra.Command{
 		Use: "update NAME", Short: "Change a tenant", Args: cobra.ExactArgs(1), ValidArgsFunction: c.Tenants(),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			api, err := c.Client()
-			if err != nil {
-				return err
-			}
+		RunE: c.Asking(func(cmd *cobra.Command, api *client.Client, args []string) error {
 			t, err := api.UpdateTenant(cmd.Context(), args[0], f.set(cmd, ""))
 			if err != nil {
 				return err
 			}
 			return c.Print(t, table(c, t))
-		},
+		}),
 	}
 	f.flags(cmd)
 	return cmd
@@ -127,11 +111,7 @@ func newDelete(c *console.Console) *cobra.Command {
 	var confirm string
 	cmd := &cobra.Command{
 		Use: "delete NAME", Short: "Delete a tenant, which must own nothing unless --cascade", Args: cobra.ExactArgs(1), ValidArgsFunction: c.Tenants(),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			api, err := c.Client()
-			if err != nil {
-				return err
-			}
+		RunE: c.Asking(func(cmd *cobra.Command, api *client.Client, args []string) error {
 			what := "delete tenant " + args[0]
 			if cascade {
 				what += " and everything that it owns"
@@ -144,7 +124,7 @@ func newDelete(c *console.Console) *cobra.Command {
 			}
 			c.Say("tenant %s deleted", args[0])
 			return nil
-		},
+		}),
 	}
 	cmd.Flags().BoolVar(&cascade, "cascade", false, "also remove everything that it owns")
 	cmd.Flags().StringVar(&confirm, "confirm", "", "the tenant's name, instead of typing it")
