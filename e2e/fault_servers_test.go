@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -83,15 +84,55 @@ type postgres struct {
 	cmd  *exec.Cmd
 }
 
-// startPostgres makes a PostgreSQL that ends with the test. Where it is not installed the test is skipped, and fails in CI; the tests of the
-// packages install it where they may.
-func startPostgres(t *testing.T) *postgres {
-	t.Helper()
+// initdbs finds PostgreSQL's programs; none when it is not installed.
+func initdbs() []string {
 	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb") // the pattern is a good one
 	if len(found) == 0 {
 		if path, err := exec.LookPath("initdb"); err == nil {
 			found = []string{path}
 		}
+	}
+	return found
+}
+
+// installPostgres installs it where we may: as root, with apt. The lock is that of the packages' tests, which do the same at the same time.
+func installPostgres(t *testing.T) error {
+	t.Helper()
+	apt, err := exec.LookPath("apt-get")
+	if err != nil || os.Geteuid() != 0 {
+		return errors.New("PostgreSQL is not installed, and may not be")
+	}
+	lock, err := os.OpenFile(filepath.Join(os.TempDir(), "omnicloud-apt.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	defer lock.Close() // which unlocks it
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return err
+	}
+	if len(initdbs()) > 0 { // another package's tests were faster
+		return nil
+	}
+	for _, args := range [][]string{{"update"}, {"install", "-y", "--no-install-recommends", "postgresql"}} {
+		cmd := exec.CommandContext(t.Context(), apt, append([]string{"-q", "-o", "DPkg::Lock::Timeout=300"}, args...)...)
+		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("apt-get %s: %w: %s", args[0], err, out)
+		}
+	}
+	return nil
+}
+
+// startPostgres makes a PostgreSQL that ends with the test, and installs it first where it is missing and we may. Where we may not, the test
+// is skipped, and fails in CI.
+func startPostgres(t *testing.T) *postgres {
+	t.Helper()
+	found := initdbs()
+	if len(found) == 0 {
+		if err := installPostgres(t); err != nil {
+			t.Log(err)
+		}
+		found = initdbs()
 	}
 	if len(found) == 0 {
 		if os.Getenv("CI") == "true" {
