@@ -75,6 +75,7 @@ type daemon struct {
 	manifest *config.Service
 	feed     *events.Feed
 	relays   []*events.Relay
+	relayed  *telemetry.Relay
 	gateway  *gateway.Gateway
 
 	listener net.Listener // of the gateway
@@ -184,8 +185,13 @@ func (d *daemon) openDatabases(ctx context.Context) (err error) {
 	if d.dbs, err = openDatabases(ctx, d.config); err != nil {
 		return err
 	}
+	metrics := telemetry.NewDatabase(d.registry)
 	for _, db := range d.dbs.all() {
-		d.life.closing("database "+string(db.Name()), db.Close)
+		name := string(db.Name())
+		d.life.closing("database "+name, db.Close)
+		db.Observe(func(mode string, err error, retries int, took time.Duration) {
+			metrics.Transaction(name, mode, err, retries, took)
+		})
 	}
 	return nil
 }
@@ -255,6 +261,7 @@ func (d *daemon) makeRelays(context.Context) error {
 	d.feed = events.NewFeed(d.dbs.infra, events.FeedOptions{Logger: d.log})
 	consumers := []events.Consumer{d.audit.Consumer(), d.billing.Consumer(), d.feed.Consumer()}
 	metrics := telemetry.NewRelay(d.registry)
+	d.relayed = metrics
 	for _, db := range d.dbs.all() {
 		name := string(db.Name())
 		d.relays = append(d.relays, events.NewRelay(db, consumers, events.RelayOptions{
@@ -294,11 +301,33 @@ func (d *daemon) startLeading(context.Context) error {
 func (d *daemon) lead(ctx context.Context, epoch int64) error {
 	works := []func(context.Context) error{
 		func(ctx context.Context) error { return d.failover.Lead(ctx, epoch) },
+		d.measureRelays,
 	}
 	for _, relay := range d.relays {
 		works = append(works, relay.Run)
 	}
 	return together(ctx, works...)
+}
+
+// measureEvery is how often the backlog of the relays is measured.
+const measureEvery = 5 * time.Second
+
+// measureRelays says in the metrics what waits in each outbox.
+func (d *daemon) measureRelays(ctx context.Context) error {
+	ticker := time.NewTicker(measureEvery)
+	defer ticker.Stop()
+	for {
+		for i, relay := range d.relays {
+			if pending, oldest, err := relay.Lag(ctx); err == nil { // a database that does not answer is readyz's to tell
+				d.relayed.Lag(string(d.dbs.all()[i].Name()), pending, oldest)
+			}
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }
 
 // together runs all of works until ctx ends or one of them fails; then the others end too.

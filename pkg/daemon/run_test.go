@@ -130,8 +130,20 @@ func TestOmnidServesStopsAndServesAgain(t *testing.T) {
 		if status, body := get(t, "http://"+line.Listen+"/api/v1/services", strings.TrimSpace(string(token))); status != http.StatusOK || strings.Count(body, `"name"`) != 15 {
 			t.Errorf("services: %d %s", status, body)
 		}
-		if status, body := get(t, "http://"+line.Metrics+"/metrics", ""); status != http.StatusOK || !strings.Contains(body, "omnicloud_leader 1") {
-			t.Errorf("metrics: %d", status)
+		for _, metric := range []string{
+			"omnicloud_leader 1", `omnicloud_transaction_duration_seconds_count{database="infra"`, `omnicloud_relay_pending{database="infra"}`,
+		} {
+			deadline := time.Now().Add(10 * time.Second) // the leader measures a moment after it has begun to lead
+			for {
+				status, body := get(t, "http://"+line.Metrics+"/metrics", "")
+				if status == http.StatusOK && strings.Contains(body, metric) {
+					break
+				}
+				if time.Now().After(deadline) {
+					t.Fatalf("the metrics (status %d) do not have %s", status, metric)
+				}
+				time.Sleep(5 * time.Millisecond)
+			}
 		}
 		info, err := os.Stat(filepath.Join(dir, "admin.token"))
 		if err != nil || info.Mode().Perm() != 0o600 {

@@ -89,12 +89,19 @@ type DB struct {
 	writer  *sql.DB
 	now     func() time.Time
 	signals signals
+	observe func(mode string, err error, retries int, took time.Duration) // nil tells nobody
 }
 
 // New joins the pools that a driver's package has opened; reader and writer may be the same pool. now is the clock of
 // its transactions.
 func New(name Name, d Dialect, reader, writer *sql.DB, now func() time.Time) *DB {
 	return &DB{name: name, dialect: d, reader: reader, writer: writer, now: now}
+}
+
+// Observe has fn told of each transaction: mode is read or write, retries how often it was run again, took from its begin to its end. It is called
+// before the database is used.
+func (db *DB) Observe(fn func(mode string, err error, retries int, took time.Duration)) {
+	db.observe = fn
 }
 
 // Name tells which of the four it is.
@@ -189,8 +196,17 @@ func (db *DB) run(ctx context.Context, pool *sql.DB, opts *sql.TxOptions, s Scop
 		return omni.Errorf(omni.CodeInvalid, "tenant: %q is not a tenant's name", s.tenant)
 	}
 	var err error
+	retries := 0
+	if db.observe != nil {
+		mode, began := "read", db.now()
+		if opts == nil {
+			mode = "write"
+		}
+		defer func() { db.observe(mode, err, retries, db.now().Sub(began)) }()
+	}
 	for attempt := range attempts {
 		var committing bool
+		retries = attempt
 		if committing, err = db.once(ctx, pool, opts, s, fn); err == nil {
 			return nil
 		}
