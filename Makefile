@@ -35,7 +35,7 @@ e2e: ## only the scripts over both real binaries
 
 lint: $(TOOLS)/golangci-lint $(TOOLS)/gofumpt ## linters and formatting
 	@test -z "$$($(TOOLS)/gofumpt -l cmd e2e examples migrations pkg *.go)" || { echo "not gofumpt'ed:"; $(TOOLS)/gofumpt -l cmd e2e examples migrations pkg *.go; exit 1; }
-	$(TOOLS)/golangci-lint run
+	$(TOOLS)/golangci-lint run --allow-parallel-runners
 
 fmt: $(TOOLS)/golangci-lint $(TOOLS)/gofumpt ## format everything
 	$(TOOLS)/gofumpt -w cmd e2e examples migrations pkg *.go
