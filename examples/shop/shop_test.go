@@ -662,8 +662,9 @@ func TestHostileInput(t *testing.T) {
 		"an id like a path": {`{"id":"../a","item":"b"}`, 422},
 		"no item":           {`{"id":"a","item":""}`, 422},
 		"a long item":       {`{"id":"a","item":"` + strings.Repeat("x", 300) + `"}`, 422},
-		"a huge body":       {`{"id":"a","item":"` + strings.Repeat("x", 1<<20) + `"}`, 413},
-		"a good one":        {`{"id":"a","item":"b \u0000 \"\n"}`, 201},
+		// Just above the bound: the answer to a body that is still being sent may get lost with its connection.
+		"too large a body": {`{"id":"a","item":"` + strings.Repeat("x", 16<<10) + `"}`, 413},
+		"a good one":       {`{"id":"a","item":"b \u0000 \"\n"}`, 201},
 	} {
 		for _, port := range []int{7400, 7401} {
 			if code, body := post(t, east, port, c.body); code != c.code {
